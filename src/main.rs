@@ -1,0 +1,3 @@
+//! The `ovmigrate` command.
+
+fn main() {}
