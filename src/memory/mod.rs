@@ -1,1 +1,20 @@
-//! (being built)
+//! Guest memory: physical addresses, RAM regions and page tables.
+//!
+//! [`GuestMemory`] is what the guest sees as RAM, found at the guest-physical
+//! addresses that QEMU tells. [`AddressSpace`] adds page tables, so that a
+//! kernel or user address can be read as a CPU would read it.
+//!
+//! The guest may change its memory at any moment and may have written anything
+//! into it. Nothing here panics on what it finds: an address without RAM, a
+//! page table that points nowhere and a fault of the host mapping are errors.
+
+mod address;
+mod guest;
+mod mapped;
+mod paging;
+mod sigbus;
+
+pub use address::{GuestPhys, GuestVirt, PAGE_SIZE, Pfn};
+pub use guest::{Backing, GuestMemory, MemoryError, Region};
+pub use mapped::MappedFile;
+pub use paging::{AddressSpace, Entry, Leaf, PageTableLevels};

@@ -1,0 +1,233 @@
+//! Guest RAM as one guest-physical space over one or more host backings.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Range;
+
+use super::address::{GuestPhys, GuestVirt};
+
+/// Why guest memory could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// No RAM lies at this guest-physical address.
+    #[error("guest-physical address {0} is not RAM")]
+    NotRam(GuestPhys),
+    /// The page tables map nothing here.
+    #[error("guest-virtual address {0} is not mapped")]
+    NotMapped(GuestVirt),
+    /// The range `addr..addr + len` leaves the address space.
+    #[error("guest address range {addr:#x}+{len:#x} leaves the address space")]
+    OutOfRange {
+        /// First address of the range.
+        addr: u64,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// The host could not give the page: the backing file is shorter than the
+    /// RAM, the huge-page pool is empty or the page is poisoned.
+    #[error("the host cannot access guest RAM at {addr}: {source}")]
+    Host {
+        /// Where it happened.
+        addr: GuestPhys,
+        /// What the host said.
+        source: io::Error,
+    },
+}
+
+/// Host memory that holds a piece of guest RAM. Offsets are bytes from the
+/// start of the region.
+///
+/// A caller has checked that `offset + len` lies within the region.
+pub trait Backing: Send + Sync + Debug {
+    /// Copies guest bytes out. An aligned access of 1, 2, 4 or 8 bytes is one
+    /// load, as a CPU's would be.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Copies bytes into the guest. An aligned access of 1, 2, 4 or 8 bytes is
+    /// one store.
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// The guest's bytes themselves, where they are mapped into this process.
+    /// For handing to a system call: the guest may change them meanwhile.
+    fn borrow(&self, offset: u64, len: usize) -> Option<&[u8]>;
+
+    /// The next range at or after `offset` that may hold anything but zeros,
+    /// so that a scan need not touch (and so allocate) what was never used.
+    fn next_data(&self, offset: u64) -> Option<Range<u64>>;
+}
+
+/// One piece of guest RAM.
+#[derive(Debug)]
+pub struct Region {
+    /// Guest-physical address of its first byte.
+    pub start: GuestPhys,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Where its bytes are.
+    pub backing: Box<dyn Backing>,
+}
+
+/// All RAM of a guest.
+#[derive(Debug)]
+pub struct GuestMemory {
+    /// Ascending, not overlapping.
+    regions: Vec<Region>,
+}
+
+impl GuestMemory {
+    /// Joins regions into one space.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::OutOfRange`] where two overlap or one leaves the
+    /// address space.
+    pub fn new(mut regions: Vec<Region>) -> Result<Self, MemoryError> {
+        regions.sort_by_key(|region| region.start);
+        let mut free_from = GuestPhys::new(0);
+        for region in &regions {
+            let out_of_range =
+                MemoryError::OutOfRange { addr: region.start.get(), len: region.len };
+            match region.start.checked_add(region.len) {
+                Some(end) if region.start >= free_from => free_from = end,
+                _ => return Err(out_of_range),
+            }
+        }
+        Ok(Self { regions })
+    }
+
+    /// The pieces of RAM, ascending.
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    /// Copies `buf.len()` bytes at `addr` into `buf`. The range may not cross
+    /// from one region into another: no kernel object does.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::NotRam`] or [`MemoryError::Host`].
+    pub fn read(&self, addr: GuestPhys, buf: &mut [u8]) -> Result<(), MemoryError> {
+        let (region, offset) = self.find(addr, buf.len())?;
+        let result = region.backing.read(offset, buf);
+        result.map_err(|source| MemoryError::Host { addr, source })
+    }
+
+    /// Copies `bytes` to `addr`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn write(&self, addr: GuestPhys, bytes: &[u8]) -> Result<(), MemoryError> {
+        let (region, offset) = self.find(addr, bytes.len())?;
+        let result = region.backing.write(offset, bytes);
+        result.map_err(|source| MemoryError::Host { addr, source })
+    }
+
+    /// Reads a little-endian word; one load where `addr` is aligned.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_u64(&self, addr: GuestPhys) -> Result<u64, MemoryError> {
+        let mut word = [0; 8];
+        self.read(addr, &mut word)?;
+        Ok(u64::from_le_bytes(word))
+    }
+
+    /// The guest's own bytes at `addr`, or `None` where the backing is not
+    /// mapped into this process.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::NotRam`].
+    pub fn borrow(&self, addr: GuestPhys, len: usize) -> Result<Option<&[u8]>, MemoryError> {
+        let (region, offset) = self.find(addr, len)?;
+        Ok(region.backing.borrow(offset, len))
+    }
+
+    /// The region that holds all of `addr..addr + len`, and the offset in it.
+    fn find(&self, addr: GuestPhys, len: usize) -> Result<(&Region, u64), MemoryError> {
+        let after = self.regions.partition_point(|region| region.start <= addr);
+        let region = after
+            .checked_sub(1)
+            .and_then(|index| self.regions.get(index))
+            .ok_or(MemoryError::NotRam(addr))?;
+        let offset = addr.get() - region.start.get();
+        match offset.checked_add(len as u64) {
+            Some(end) if end <= region.len => Ok((region, offset)),
+            _ => Err(MemoryError::NotRam(addr)),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Mutex;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RAM in a vector, for tests that build guest memory by hand.
+    #[derive(Debug)]
+    pub(crate) struct VecBacking(Mutex<Vec<u8>>);
+
+    impl Backing for VecBacking {
+        fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+            let at = offset as usize;
+            buf.copy_from_slice(&self.0.lock().unwrap()[at..at + buf.len()]);
+            Ok(())
+        }
+
+        fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            let at = offset as usize;
+            self.0.lock().unwrap()[at..at + bytes.len()].copy_from_slice(bytes);
+            Ok(())
+        }
+
+        fn borrow(&self, _offset: u64, _len: usize) -> Option<&[u8]> {
+            None
+        }
+
+        fn next_data(&self, offset: u64) -> Option<Range<u64>> {
+            let len = self.0.lock().unwrap().len() as u64;
+            (offset < len).then_some(offset..len)
+        }
+    }
+
+    /// A region of `bytes` at `start`.
+    pub(crate) fn region(start: u64, bytes: Vec<u8>) -> Region {
+        Region {
+            start: GuestPhys::new(start),
+            len: bytes.len() as u64,
+            backing: Box::new(VecBacking(Mutex::new(bytes))),
+        }
+    }
+
+    #[test]
+    fn overlapping_regions_are_refused() {
+        let overlap = vec![region(0, vec![0; 8192]), region(4096, vec![0; 4096])];
+        assert!(matches!(
+            GuestMemory::new(overlap),
+            Err(MemoryError::OutOfRange { addr: 4096, .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn only_bytes_within_one_region_can_be_read(addr in 0u64..0x6000, len in 0usize..0x3000) {
+            let memory = GuestMemory::new(vec![
+                region(0x3000, vec![2; 0x1000]),
+                region(0x1000, vec![1; 0x1000]),
+            ]).unwrap();
+            let mut buf = vec![0; len];
+            let inside = |start: u64| addr >= start && addr + len as u64 <= start + 0x1000;
+            let read = memory.read(GuestPhys::new(addr), &mut buf);
+            prop_assert_eq!(read.is_ok(), inside(0x1000) || inside(0x3000));
+            if read.is_ok() {
+                let expected = if addr < 0x3000 { 1 } else { 2 };
+                prop_assert!(buf.iter().all(|&byte| byte == expected));
+            }
+        }
+    }
+}
