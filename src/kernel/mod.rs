@@ -1,1 +1,15 @@
-//! (being built)
+//! This guest kernel's image: its symbols, its types and where it lies.
+//!
+//! The rooms above declare what they read ([`Declarations`]); discovery
+//! resolves that into a [`Profile`] from what the guest's own memory holds, and
+//! [`Kernel`] reads memory by it.
+
+mod declare;
+mod error;
+mod image;
+mod profile;
+
+pub use declare::{Declarations, FieldDecl, StructDecl, SymbolDecl};
+pub use error::KernelError;
+pub use image::{BASE_SYMBOLS, Kernel, Located, Member, StructLayout};
+pub use profile::{Bits, Profile, ProfileMember, ProfileStruct};

@@ -1,0 +1,57 @@
+//! What goes wrong between guest memory and typed structures.
+
+use crate::memory::{GuestVirt, MemoryError};
+
+/// Why the guest kernel could not be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Guest memory could not be read or written.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Guest memory could not be read while reading a structure.
+    #[error("cannot read {what} at {addr}: {source}")]
+    Read {
+        /// The structure and field, or the object.
+        what: String,
+        /// Its guest-virtual address.
+        addr: GuestVirt,
+        /// Why.
+        source: MemoryError,
+    },
+    /// A value is not one that a sane kernel holds there.
+    #[error("{what} at {addr} is corrupt: {why}")]
+    Corrupt {
+        /// The structure or list.
+        what: String,
+        /// Its guest-virtual address.
+        addr: GuestVirt,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The kernel lacks a declared field.
+    #[error("kernel {release}: struct {structure} has none of: {}", paths.join(", "))]
+    MissingField {
+        /// `uname -r` of the guest.
+        release: String,
+        /// The structure.
+        structure: &'static str,
+        /// The paths that were tried.
+        paths: &'static [&'static str],
+    },
+    /// The kernel lacks a declared structure.
+    #[error("kernel {release} has no struct {structure}")]
+    MissingStruct {
+        /// `uname -r` of the guest.
+        release: String,
+        /// The structure.
+        structure: &'static str,
+    },
+    /// The kernel lacks a declared symbol.
+    #[error("kernel {release} has no symbol: {}", names.join(", "))]
+    MissingSymbol {
+        /// `uname -r` of the guest.
+        release: String,
+        /// The names that were tried.
+        names: &'static [&'static str],
+    },
+}

@@ -1,0 +1,59 @@
+//! A kernel build's symbols and structure layouts, as far as they are read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of one kernel build. Addresses are as linked, before KASLR.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// `uname -r`.
+    pub release: String,
+    /// The GNU build ID of `vmlinux`, in hexadecimal.
+    pub build_id: String,
+    /// Where the layouts come from, for example `BTF in guest memory`.
+    pub origin: String,
+    /// The declared symbols that this kernel has, under the kernel's own
+    /// names. Addresses below the kernel image are per-CPU offsets and are not
+    /// moved by KASLR.
+    pub symbols: BTreeMap<String, u64>,
+    /// The declared structures that this kernel has.
+    pub structs: BTreeMap<String, ProfileStruct>,
+}
+
+/// The layout of a structure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileStruct {
+    /// `sizeof`, in bytes.
+    pub size: u64,
+    /// Members by path, for each path that a declaration tries and this kernel
+    /// has.
+    pub members: BTreeMap<String, ProfileMember>,
+}
+
+/// The place of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileMember {
+    /// Bytes from the start of the structure.
+    pub offset: u64,
+    /// Bytes of the member, or of one unit of the bit field.
+    pub size: u64,
+    /// The bits of a bit field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<Bits>,
+    /// The member's type as C writes it, for people.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// Whether the value is a signed integer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed: bool,
+}
+
+/// The bits of a bit field within its unit, counted from the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bits {
+    /// The lowest bit.
+    pub first: u8,
+    /// How many.
+    pub count: u8,
+}
