@@ -1,1 +1,144 @@
-//! (being built)
+//! A frozen process as plain data.
+//!
+//! A [`Snapshot`] is what capture reads out of a guest and what image writers
+//! turn into files. It knows neither: no guest pointer into kernel memory, no
+//! word of an image format. It can be printed as JSON, compared and kept as a
+//! test fixture. Page contents are not in it, only which pages there are.
+//!
+//! What the kernel lets processes share is kept once, in a [`Table`], and
+//! referred to by [`Id`]: two processes with the same [`Process::mm`] are two
+//! processes that run in one address space.
+
+mod cred;
+mod extended_state;
+mod files;
+mod kernel_string;
+mod limits;
+mod mm;
+mod process;
+mod registers;
+mod signal;
+mod table;
+mod thread;
+mod timer;
+mod vma;
+
+use serde::{Deserialize, Serialize};
+
+pub use cred::Credentials;
+pub use extended_state::{CetState, ExtendedState, LegacyState, XsaveState, component};
+pub use files::{Descriptor, FdTable, FileOwner, FilePath, FsContext, OpenFile, OpenFileKind};
+pub use kernel_string::KernelString;
+pub use limits::{RESOURCES, ResourceLimit};
+pub use mm::{Mm, PAGE_SIZE, PageRange};
+pub use process::{Process, ProcessState};
+pub use registers::Registers;
+pub use signal::{AltStack, SIGINFO_SIZE, SIGNALS, SigAction, SigHand, SigInfo, SigSet};
+pub use table::{Id, Table};
+pub use thread::{Rseq, Scheduling, Seccomp, Thread};
+pub use timer::{Clocks, IntervalTimer, IntervalTimers};
+pub use vma::{Advice, MappedFile, Protection, Vma, VmaFlags, VmaKind};
+
+/// Frozen processes and all they share.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Processes, parents before children; the first is the root of the tree.
+    pub processes: Vec<Process>,
+    /// Address spaces.
+    pub mms: Table<Mm>,
+    /// Descriptor tables.
+    pub fd_tables: Table<FdTable>,
+    /// Roots and working directories.
+    pub fs_contexts: Table<FsContext>,
+    /// Signal handlers.
+    pub sighands: Table<SigHand>,
+    /// Open files.
+    pub files: Table<OpenFile>,
+    /// Files that anything above refers to by path.
+    pub paths: Table<FilePath>,
+    /// Clocks of the source when it was captured.
+    pub clocks: Clocks,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_json() {
+        let mut snapshot = Snapshot::default();
+        let exe = snapshot.paths.push(FilePath {
+            path: KernelString::from(&b"/usr/bin/\xffodd"[..]),
+            mode: 0o100755,
+            size: 4096,
+            dev: 0xfe01,
+            ino: 12,
+        });
+        let mut pending = SigInfo([0; SIGINFO_SIZE]);
+        pending.0[0] = 14;
+        snapshot.sighands.push(SigHand::default());
+        snapshot.mms.push(Mm {
+            start_code: 0x1000,
+            end_code: 0x2000,
+            start_data: 0x2000,
+            end_data: 0x3000,
+            start_brk: 0x4000,
+            brk: 0x5000,
+            start_stack: 0x7fff_0000,
+            arg_start: 0x7fff_1000,
+            arg_end: 0x7fff_1010,
+            env_start: 0x7fff_1010,
+            env_end: 0x7fff_1020,
+            saved_auxv: vec![6, 4096, 0, 0],
+            exe,
+            dumpable: 1,
+            thp_disabled: false,
+            membarrier_state: 0,
+            vmas: vec![Vma {
+                start: 0x1000,
+                end: 0x2000,
+                offset: 0,
+                prot: Protection::READ | Protection::EXEC,
+                kind: VmaKind::FilePrivate(MappedFile {
+                    path: exe,
+                    writable: false,
+                }),
+                flags: VmaFlags::empty(),
+                advice: Advice::HUGE_PAGE,
+            }],
+            pages: vec![PageRange {
+                start: 0x1000,
+                count: 1,
+            }],
+        });
+        snapshot.processes.push(Process {
+            pid: 100,
+            ppid: 1,
+            pgid: 100,
+            sid: 100,
+            state: ProcessState::Stopped { signal: 19 },
+            exit_code: 0,
+            personality: 0,
+            flags: 0x40_0000,
+            threads: vec![Thread {
+                tid: 100,
+                comm: "odd".into(),
+                pending: vec![pending],
+                ..Thread::default()
+            }],
+            mm: Id::new(0),
+            files: Id::new(0),
+            fs: Id::new(0),
+            sighand: Id::new(0),
+            pending: vec![pending],
+            itimers: IntervalTimers::default(),
+            rlimits: [ResourceLimit::default(); RESOURCES],
+            oom_score_adj: -5,
+            child_subreaper: false,
+            login_uid: None,
+        });
+        let json = serde_json::to_string(&snapshot).unwrap();
+        assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
+        assert_eq!(snapshot.processes[0].pending[0].signal(), 14);
+    }
+}
