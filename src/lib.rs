@@ -33,5 +33,6 @@
 pub mod criu;
 pub mod domain;
 pub mod kernel;
+pub mod linux;
 pub mod memory;
 pub mod snapshot;

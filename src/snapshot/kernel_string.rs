@@ -126,9 +126,6 @@ mod tests {
             let json = serde_json::to_string(&name).unwrap();
             assert_eq!(serde_json::from_str::<KernelString>(&json).unwrap(), name);
         }
-        assert_eq!(
-            serde_json::to_string(&KernelString::from("a")).unwrap(),
-            "\"a\""
-        );
+        assert_eq!(serde_json::to_string(&KernelString::from("a")).unwrap(), "\"a\"");
     }
 }

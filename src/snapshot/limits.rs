@@ -17,9 +17,6 @@ pub struct ResourceLimit {
 impl Default for ResourceLimit {
     /// No limit.
     fn default() -> Self {
-        Self {
-            cur: u64::MAX,
-            max: u64::MAX,
-        }
+        Self { cur: u64::MAX, max: u64::MAX }
     }
 }

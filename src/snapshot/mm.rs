@@ -64,8 +64,6 @@ impl PageRange {
 impl Mm {
     /// How many pages go out.
     pub fn page_count(&self) -> u64 {
-        self.pages
-            .iter()
-            .fold(0, |sum, range| sum.saturating_add(range.count))
+        self.pages.iter().fold(0, |sum, range| sum.saturating_add(range.count))
     }
 }

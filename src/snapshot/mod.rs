@@ -99,17 +99,11 @@ mod tests {
                 end: 0x2000,
                 offset: 0,
                 prot: Protection::READ | Protection::EXEC,
-                kind: VmaKind::FilePrivate(MappedFile {
-                    path: exe,
-                    writable: false,
-                }),
+                kind: VmaKind::FilePrivate(MappedFile { path: exe, writable: false }),
                 flags: VmaFlags::empty(),
                 advice: Advice::HUGE_PAGE,
             }],
-            pages: vec![PageRange {
-                start: 0x1000,
-                count: 1,
-            }],
+            pages: vec![PageRange { start: 0x1000, count: 1 }],
         });
         snapshot.processes.push(Process {
             pid: 100,

@@ -55,12 +55,7 @@ impl SigInfo {
 
 impl fmt::Debug for SigInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SigInfo {{ signal: {}, code: {} }}",
-            self.signal(),
-            self.code()
-        )
+        write!(f, "SigInfo {{ signal: {}, code: {} }}", self.signal(), self.code())
     }
 }
 
@@ -90,9 +85,7 @@ pub struct SigHand {
 
 impl Default for SigHand {
     fn default() -> Self {
-        Self {
-            actions: [SigAction::default(); SIGNALS],
-        }
+        Self { actions: [SigAction::default(); SIGNALS] }
     }
 }
 
@@ -112,10 +105,6 @@ impl Default for AltStack {
     /// No alternate stack.
     fn default() -> Self {
         const SS_DISABLE: u32 = 2;
-        Self {
-            sp: 0,
-            size: 0,
-            flags: SS_DISABLE,
-        }
+        Self { sp: 0, size: 0, flags: SS_DISABLE }
     }
 }

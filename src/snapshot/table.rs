@@ -21,10 +21,7 @@ pub struct Id<T> {
 impl<T> Id<T> {
     /// A reference to the entry at `index`, counted from 0.
     pub fn new(index: u32) -> Self {
-        Self {
-            index,
-            of: PhantomData,
-        }
+        Self { index, of: PhantomData }
     }
 
     /// The entry's position in its table, counted from 0.
@@ -83,9 +80,7 @@ pub struct Table<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
+        Self { entries: Vec::new() }
     }
 }
 
@@ -112,10 +107,7 @@ impl<T> Table<T> {
 
     /// All entries with their references, in the order they were added.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Id<T>, &T)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .map(|(index, entry)| (Id::new(index as u32), entry))
+        self.entries.iter().enumerate().map(|(index, entry)| (Id::new(index as u32), entry))
     }
 
     /// How many entries there are.

@@ -1,0 +1,111 @@
+//! Open files and descriptor tables.
+
+use crate::kernel::{Kernel, KernelError};
+use crate::memory::GuestVirt;
+
+use super::cred::Cred;
+use super::path::{Inode, Path};
+use super::view::{Embedded, Ptr, Struct};
+
+/// Most descriptors of a process (`fs.nr_open` is 2^20 by default and 2^30 at
+/// most; tables past this are refused).
+const MAX_FDS: u32 = 16 << 20;
+
+kernel_struct! {
+    /// An open file: `struct file`.
+    pub struct File: "file" {
+        /// What it was opened as.
+        path: Embedded<Path<'k>> = ["__f_path", "f_path"],
+        /// Its inode.
+        inode: Ptr<Inode<'k>> = ["f_inode"],
+        /// What kind of file it is: the address of its operations.
+        op: GuestVirt = ["f_op"],
+        /// `O_*`.
+        flags: u32 = ["f_flags"],
+        /// Offset in bytes.
+        pos: u64 = ["f_pos"],
+        /// Who opened it.
+        cred: Ptr<Cred<'k>> = ["f_cred"],
+        /// What its kind keeps.
+        private_data: GuestVirt = ["private_data"],
+    }
+}
+
+kernel_struct! {
+    /// A process's descriptors: `struct files_struct`.
+    pub struct FilesStruct: "files_struct" {
+        /// How many processes share it.
+        count: u32 = ["count.counter"],
+        /// The table.
+        fdt: Ptr<Fdtable<'k>> = ["fdt"],
+    }
+}
+
+kernel_struct! {
+    /// A table of descriptors: `struct fdtable`.
+    pub struct Fdtable: "fdtable" {
+        /// Its size.
+        max_fds: u32 = ["max_fds"],
+        /// `struct file *` by descriptor.
+        fd: GuestVirt = ["fd"],
+        /// Close-on-exec, one bit each.
+        close_on_exec: GuestVirt = ["close_on_exec"],
+        /// In use, one bit each.
+        open_fds: GuestVirt = ["open_fds"],
+    }
+}
+
+/// An open descriptor.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFd<'k> {
+    /// Its number.
+    pub fd: u32,
+    /// Whether `execve()` closes it.
+    pub cloexec: bool,
+    /// What it refers to.
+    pub file: File<'k>,
+}
+
+impl<'k> FilesStruct<'k> {
+    /// The open descriptors, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] for a table larger than any process can have.
+    pub fn open_fds(&self) -> Result<Vec<OpenFd<'k>>, KernelError> {
+        let Some(table) = self.fdt()? else { return Ok(Vec::new()) };
+        let max = table.max_fds()?;
+        if max > MAX_FDS || !max.is_multiple_of(64) {
+            let why = format!("max_fds is {max}");
+            return Err(KernelError::Corrupt { what: "fdtable".into(), addr: table.addr(), why });
+        }
+        let kernel = self.kernel();
+        let (files, open, cloexec) = (table.fd()?, table.open_fds()?, table.close_on_exec()?);
+        let mut fds = Vec::new();
+        for word in 0..u64::from(max) / 64 {
+            let mut bits = word_at(kernel, open, word)?;
+            if bits == 0 {
+                continue;
+            }
+            let cloexec = word_at(kernel, cloexec, word)?;
+            while bits != 0 {
+                let bit = bits.trailing_zeros();
+                bits &= bits - 1;
+                let fd = word as u32 * 64 + bit;
+                // A descriptor is reserved before its file is installed.
+                let file = word_at(kernel, files, u64::from(fd))?;
+                if file != 0 {
+                    let file = File::at(kernel, GuestVirt::new(file))?;
+                    fds.push(OpenFd { fd, cloexec: cloexec >> bit & 1 == 1, file });
+                }
+            }
+        }
+        Ok(fds)
+    }
+}
+
+fn word_at(kernel: &Kernel, base: GuestVirt, index: u64) -> Result<u64, KernelError> {
+    let mut word = [0; 8];
+    kernel.read(base.wrapping_add(index * 8), &mut word)?;
+    Ok(u64::from_le_bytes(word))
+}

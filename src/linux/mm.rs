@@ -1,0 +1,167 @@
+//! The memory of a process: `struct mm_struct`.
+
+use crate::kernel::KernelError;
+use crate::memory::{AddressSpace, GuestVirt};
+
+use super::file::File;
+use super::maple_tree::MapleTree;
+use super::view::{Embedded, Ptr, Raw, Struct};
+use super::vma::Vma;
+
+/// Most VMAs that are read of one process. The default of
+/// `vm.max_map_count` is 65530; programs that need more ask for some millions.
+const MAX_VMAS: usize = 4 << 20;
+
+bitflags::bitflags! {
+    /// `MMF_*` in `include/linux/sched/coredump.h`, as far as they are looked
+    /// at.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct MmFlags: u64 {
+        /// `PR_SET_THP_DISABLE`.
+        const DISABLE_THP = 1 << 24;
+        const _ = !0;
+    }
+}
+
+kernel_struct! {
+    /// A process's memory: `struct mm_struct`.
+    pub struct Mm: "mm_struct" {
+        /// VMAs by address, since 6.1.
+        mm_mt: Embedded<MapleTree<'k>> = ?["mm_mt"],
+        /// The first VMA of a list, before.
+        mmap: Ptr<Vma<'k>> = ?["mmap"],
+        /// How many VMAs there are.
+        map_count: u32 = ["map_count"],
+        /// The top page table.
+        pgd: GuestVirt = ["pgd"],
+        /// How many processes use it.
+        mm_users: u32 = ["mm_users.counter"],
+        /// [`MmFlags`], and the dumpable value in the lowest bits up to 6.12.
+        raw_flags: u64 = ["flags.__mm_flags", "flags"],
+        /// First address of the executable's code.
+        start_code: u64 = ["start_code"],
+        /// End of it.
+        end_code: u64 = ["end_code"],
+        /// First address of its data.
+        start_data: u64 = ["start_data"],
+        /// End of it.
+        end_data: u64 = ["end_data"],
+        /// Start of the heap.
+        start_brk: u64 = ["start_brk"],
+        /// End of the heap.
+        brk: u64 = ["brk"],
+        /// Bottom of the stack at `execve()`.
+        start_stack: u64 = ["start_stack"],
+        /// Start of the arguments.
+        arg_start: u64 = ["arg_start"],
+        /// End of them.
+        arg_end: u64 = ["arg_end"],
+        /// Start of the environment.
+        env_start: u64 = ["env_start"],
+        /// End of it.
+        env_end: u64 = ["env_end"],
+        /// The auxiliary vector at `execve()`.
+        auxv: Raw = ["saved_auxv"],
+        /// Where the vDSO is mapped.
+        vdso: u64 = ["context.vdso"],
+        /// The local descriptor table, if there is one.
+        ldt: GuestVirt = ["context.ldt"],
+        /// The executable.
+        exe_file: Ptr<File<'k>> = ["exe_file"],
+        /// AIO contexts, if there are any.
+        ioctx_table: GuestVirt = ["ioctx_table"],
+        /// Resident pages: a counter for each kind, or a per-CPU counter.
+        rss_stat: Raw = ["rss_stat"],
+        /// Size of all VMAs in pages.
+        total_vm: u64 = ["total_vm"],
+        /// `VM_*` flags of new VMAs: `mlockall(MCL_FUTURE)`.
+        def_flags: u64 = ["def_flags"],
+        /// `MEMBARRIER_STATE_*`.
+        membarrier_state: u32 = ["membarrier_state.counter"],
+    }
+}
+
+impl<'k> Mm<'k> {
+    /// The process's memory as its own page tables map it.
+    ///
+    /// # Errors
+    ///
+    /// Where the page tables cannot be found.
+    pub fn space(&self) -> Result<AddressSpace, KernelError> {
+        self.kernel().user_space(self.pgd()?)
+    }
+
+    /// The VMAs by ascending address.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] where the kernel's count, order or sizes do not
+    /// hold.
+    pub fn vmas(&self) -> Result<Vec<Vma<'k>>, KernelError> {
+        let expected = self.map_count()? as usize;
+        let corrupt =
+            |why| KernelError::Corrupt { what: "mm_struct".into(), addr: self.addr(), why };
+        if expected > MAX_VMAS {
+            return Err(corrupt(format!("map_count is {expected}")));
+        }
+        let mut vmas = Vec::new();
+        if let Some(tree) = self.mm_mt()? {
+            for addr in tree.entries(expected)? {
+                vmas.push(Vma::at(self.kernel(), addr)?);
+            }
+        } else {
+            let mut next = self.mmap()?.flatten();
+            while let Some(vma) = next {
+                if vmas.len() == expected {
+                    return Err(corrupt(format!(
+                        "the list has more VMAs than map_count, {expected}"
+                    )));
+                }
+                vmas.push(vma);
+                next = vma.next()?.flatten();
+            }
+        }
+        if vmas.len() != expected {
+            return Err(corrupt(format!(
+                "{} VMAs are linked, map_count is {expected}",
+                vmas.len()
+            )));
+        }
+        let mut free_from = 0;
+        for vma in &vmas {
+            let (start, end) = (vma.start()?, vma.end()?);
+            if start < free_from || end <= start || (start | end) % crate::memory::PAGE_SIZE != 0 {
+                return Err(corrupt(format!("the VMA {start:#x}-{end:#x} is out of order")));
+            }
+            free_from = end;
+        }
+        Ok(vmas)
+    }
+
+    /// The flags.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn flags(&self) -> Result<MmFlags, KernelError> {
+        self.raw_flags().map(MmFlags::from_bits_retain)
+    }
+
+    /// The auxiliary vector up to its end mark, as (type, value) words.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn saved_auxv(&self) -> Result<Vec<u64>, KernelError> {
+        let place = self.auxv()?;
+        // `AT_VECTOR_SIZE` was 46 in 5.10 and is 56 in 7.2.
+        let mut bytes = [0; 8 * 128];
+        let len = usize::try_from(place.size()).unwrap_or(bytes.len()).min(bytes.len());
+        place.read(&mut bytes[..len])?;
+        let words: Vec<u64> =
+            bytes[..len].as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let end =
+            words.chunks(2).position(|entry| entry[0] == 0).map_or(words.len(), |at| 2 * at + 2);
+        Ok(words[..end.min(words.len())].to_vec())
+    }
+}

@@ -1,0 +1,48 @@
+//! Typed views of the guest kernel's structures and collections.
+//!
+//! One file for each structure, named as in the kernel. A view is an address
+//! and a layout; each accessor reads guest memory when it is called. What
+//! differs between kernels stands in the declarations, in none of the walks.
+
+#[macro_use]
+mod view;
+
+mod cred;
+mod file;
+mod fpu;
+mod hrtimer;
+mod list;
+mod maple_tree;
+mod mm;
+mod path;
+mod percpu;
+mod pid;
+mod pt_regs;
+mod sched;
+mod signal;
+mod symbols;
+mod task;
+mod timekeeping;
+mod vma;
+
+pub use cred::{Cred, GroupInfo};
+pub use file::{Fdtable, File, FilesStruct, OpenFd};
+pub use fpu::{Fpstate, Fpu};
+pub use hrtimer::{CpuItimer, Hrtimer};
+pub use list::ListHead;
+pub use maple_tree::MapleTree;
+pub use mm::{Mm, MmFlags};
+pub use path::{
+    Dentry, FileLock, FileLockContext, FileSystemType, FsStruct, Inode, Mount, Path, ResolvedPath,
+    SuperBlock, VfsMount,
+};
+pub use percpu::per_cpu;
+pub use pid::{Pid, Upid};
+pub use pt_regs::PtRegs;
+pub use sched::{CallSingleNode, Rq};
+pub use signal::{PidType, SIGINFO_SIZE, SigPending, Sigaction, Sighand, SignalStruct, Sigqueue};
+pub use symbols::{DECLARATIONS, symbol};
+pub use task::{Task, TaskFlags, TaskState};
+pub use timekeeping::{Timekeeper, TkData};
+pub use view::{Place, Struct};
+pub use vma::{SpecialMapping, VmFlags, Vma};

@@ -1,0 +1,134 @@
+//! The symbols that are read, and the list of all declarations.
+
+use crate::kernel::{Declarations, Kernel, KernelError, SymbolDecl};
+use crate::memory::GuestVirt;
+
+use super::*;
+
+/// A symbol under its own name that every kernel has.
+const fn required(names: &'static [&'static str]) -> SymbolDecl {
+    SymbolDecl { name: names[0], names, optional: false }
+}
+
+/// A symbol under its own name that some kernels have.
+const fn optional(names: &'static [&'static str]) -> SymbolDecl {
+    SymbolDecl { name: names[0], names, optional: true }
+}
+
+/// Everything that the program reads of a kernel.
+pub static DECLARATIONS: Declarations = Declarations {
+    structs: &[
+        Task::declaration(),
+        Mm::declaration(),
+        Vma::declaration(),
+        SpecialMapping::declaration(),
+        MapleTree::declaration(),
+        ListHead::declaration(),
+        SignalStruct::declaration(),
+        Sighand::declaration(),
+        Sigaction::declaration(),
+        SigPending::declaration(),
+        Sigqueue::declaration(),
+        Hrtimer::declaration(),
+        CpuItimer::declaration(),
+        Timekeeper::declaration(),
+        TkData::declaration(),
+        Pid::declaration(),
+        Upid::declaration(),
+        Cred::declaration(),
+        GroupInfo::declaration(),
+        FilesStruct::declaration(),
+        Fdtable::declaration(),
+        File::declaration(),
+        Path::declaration(),
+        FsStruct::declaration(),
+        Dentry::declaration(),
+        Inode::declaration(),
+        FileLockContext::declaration(),
+        FileLock::declaration(),
+        SuperBlock::declaration(),
+        FileSystemType::declaration(),
+        Mount::declaration(),
+        VfsMount::declaration(),
+        Fpu::declaration(),
+        Fpstate::declaration(),
+        PtRegs::declaration(),
+        Rq::declaration(),
+        CallSingleNode::declaration(),
+    ],
+    symbols: &[
+        required(&["init_task"]),
+        required(&["__per_cpu_offset"]),
+        required(&["runqueues"]),
+        required(&["call_single_queue"]),
+        required(&["x86_cpu_to_apicid"]),
+        required(&["special_mapping_vmops"]),
+        SymbolDecl { name: "timekeeper", names: &["timekeeper_data", "tk_core"], optional: false },
+        optional(&["fpu_kernel_xstate_size"]),
+        // What tells one kind of open file from another: `file.f_op`.
+        optional(&["memory_fops"]),
+        optional(&["null_fops"]),
+        optional(&["zero_fops"]),
+        optional(&["full_fops"]),
+        optional(&["random_fops"]),
+        optional(&["urandom_fops"]),
+        optional(&["pipefifo_fops"]),
+        optional(&["pipeanon_fops"]),
+        optional(&["socket_file_ops"]),
+        optional(&["eventfd_fops"]),
+        optional(&["eventpoll_fops"]),
+        optional(&["signalfd_fops"]),
+        optional(&["timerfd_fops"]),
+        optional(&["inotify_fops"]),
+        optional(&["fanotify_fops"]),
+        optional(&["tty_fops"]),
+        optional(&["console_fops"]),
+        optional(&["hung_up_tty_fops"]),
+        optional(&["ptmx_fops"]),
+        optional(&["io_uring_fops"]),
+        optional(&["userfaultfd_fops"]),
+        optional(&["perf_fops"]),
+        optional(&["bpf_map_fops"]),
+        optional(&["bpf_prog_fops"]),
+        optional(&["bpf_link_fops"]),
+        optional(&["ns_file_operations"]),
+        optional(&["aio_ring_fops"]),
+        optional(&["pidfd_fops"]),
+        optional(&["pidfs_file_operations"]),
+        optional(&["seccomp_notify_ops"]),
+        optional(&["mqueue_file_operations"]),
+        optional(&["shm_file_operations"]),
+        optional(&["shm_file_operations_huge"]),
+        optional(&["shmem_file_operations"]),
+        optional(&["hugetlbfs_file_operations"]),
+        optional(&["secretmem_fops"]),
+        optional(&["dma_buf_fops"]),
+        // What an interrupted system call would be restarted by.
+        optional(&["do_no_restart_syscall"]),
+        optional(&["do_restart_poll"]),
+        optional(&["hrtimer_nanosleep_restart"]),
+        optional(&["futex_wait_restart"]),
+        optional(&["posix_cpu_nsleep_restart"]),
+        optional(&["alarm_timer_nsleep_restart"]),
+        // Standard-format layout of the XSAVE area, by component.
+        optional(&["xstate_offsets"]),
+        optional(&["xstate_sizes"]),
+        optional(&["xstate_flags"]),
+    ],
+};
+
+/// The address of a symbol of [`DECLARATIONS`] that must be there.
+///
+/// # Errors
+///
+/// [`KernelError::MissingSymbol`].
+pub fn symbol(kernel: &Kernel, name: &'static str) -> Result<GuestVirt, KernelError> {
+    kernel.symbol(name).ok_or_else(|| KernelError::MissingSymbol {
+        release: kernel.release().to_owned(),
+        names: DECLARATIONS
+            .symbols
+            .iter()
+            .find(|decl| decl.name == name)
+            .map_or(&[], |decl| decl.names),
+    })
+}

@@ -1,0 +1,301 @@
+//! A thread as the scheduler knows it.
+
+use crate::kernel::{Kernel, KernelError};
+use crate::memory::GuestVirt;
+
+use super::cred::Cred;
+use super::file::FilesStruct;
+use super::list::ListHead;
+use super::mm::Mm;
+use super::path::FsStruct;
+use super::pid::Pid;
+use super::sched::CallSingleNode;
+use super::signal::{SigPending, Sighand, SignalStruct};
+use super::view::{Embedded, Ptr, Raw, Struct};
+
+bitflags::bitflags! {
+    /// What a thread is doing, for the scheduler: `TASK_*` in
+    /// `include/linux/sched.h`. Zero is running or runnable.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct TaskState: u32 {
+        /// Asleep; a signal wakes it.
+        const INTERRUPTIBLE = 0x1;
+        /// Asleep; only what it waits for wakes it.
+        const UNINTERRUPTIBLE = 0x2;
+        /// Stopped by a signal: `__TASK_STOPPED`.
+        const STOPPED = 0x4;
+        /// Stopped for its tracer: `__TASK_TRACED`.
+        const TRACED = 0x8;
+        /// Parked kernel thread.
+        const PARKED = 0x40;
+        /// Gone.
+        const DEAD = 0x80;
+        /// A fatal signal wakes it, with the other bits.
+        const WAKEKILL = 0x100;
+        /// About to be put on a run queue.
+        const WAKING = 0x200;
+        /// Does not count as load: `TASK_NOLOAD`.
+        const NOLOAD = 0x400;
+        /// May be frozen where it sleeps, since 6.1.
+        const FREEZABLE = 0x2000;
+        const _ = !0;
+    }
+}
+
+bitflags::bitflags! {
+    /// `PF_*` in `include/linux/sched.h`, as far as they are looked at.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct TaskFlags: u32 {
+        /// On its way out.
+        const EXITING = 0x4;
+        /// A user-mode helper of the kernel's (`PF_IO_WORKER` and the like).
+        const IO_WORKER = 0x10;
+        /// A kernel thread.
+        const KTHREAD = 0x0020_0000;
+        const _ = !0;
+    }
+}
+
+kernel_struct! {
+    /// A thread: `struct task_struct`.
+    pub struct Task: "task_struct" {
+        /// Scheduler state, [`TaskState`] bits.
+        raw_state: u32 = ["__state", "state"],
+        /// `EXIT_*`: non-zero for a zombie.
+        exit_state: u32 = ["exit_state"],
+        /// Wait status.
+        exit_code: u32 = ["exit_code"],
+        /// [`TaskFlags`] bits.
+        raw_flags: u32 = ["flags"],
+        /// `TIF_*` bits.
+        thread_info_flags: u64 = ["thread_info.flags"],
+        /// The CPU it runs or last ran on.
+        cpu: u32 = ["thread_info.cpu", "cpu"],
+        /// Whether a CPU runs it now.
+        on_cpu: u32 = ["on_cpu"],
+        /// Whether it is on a run queue.
+        on_rq: u32 = ["on_rq"],
+        /// Whether it is on a run queue only until its lag is spent, since 6.12.
+        sched_delayed: bool = ?["se.sched_delayed"],
+        /// Its link in another CPU's list of tasks to wake.
+        wake_entry: Embedded<CallSingleNode<'k>> = ["wake_entry"],
+        /// Whether the wake-up moved it to another CPU.
+        sched_remote_wakeup: bool = ["sched_remote_wakeup"],
+        /// `raw_spinlock_t` against concurrent wake-ups.
+        pi_lock: Raw = ["pi_lock"],
+        /// Base of the kernel stack.
+        stack: GuestVirt = ["stack"],
+        /// Thread ID in the initial PID namespace.
+        pid: i32 = ["pid"],
+        /// Process ID in the initial PID namespace.
+        tgid: i32 = ["tgid"],
+        /// The thread's name.
+        raw_comm: [u8; 16] = ["comm"],
+        /// The thread's IDs in all its namespaces.
+        thread_pid: Ptr<Pid<'k>> = ["thread_pid"],
+        /// Its place in the list of all processes.
+        tasks: Embedded<ListHead<'k>> = ["tasks"],
+        /// Its place in `signal_struct.thread_head`.
+        thread_node: Embedded<ListHead<'k>> = ["thread_node"],
+        /// The process that started it.
+        real_parent: Ptr<Task<'k>> = ["real_parent"],
+        /// The first thread of its process.
+        group_leader: Ptr<Task<'k>> = ["group_leader"],
+        /// Its memory; null for kernel threads and zombies.
+        mm: Ptr<Mm<'k>> = ["mm"],
+        /// Its file descriptors.
+        files: Ptr<FilesStruct<'k>> = ["files"],
+        /// Its root and working directory.
+        fs: Ptr<FsStruct<'k>> = ["fs"],
+        /// Its namespaces.
+        nsproxy: GuestVirt = ["nsproxy"],
+        /// What its process shares of signals.
+        signal: Ptr<SignalStruct<'k>> = ["signal"],
+        /// Its signal handlers.
+        sighand: Ptr<Sighand<'k>> = ["sighand"],
+        /// Signals pending for this thread alone.
+        pending: Embedded<SigPending<'k>> = ["pending"],
+        /// Blocked signals.
+        blocked: u64 = ["blocked.sig"],
+        /// Blocked signals before `sigtimedwait()` put its own mask in place.
+        real_blocked: u64 = ["real_blocked.sig"],
+        /// The mask to put back after the system call, if `restore_sigmask`.
+        saved_sigmask: u64 = ["saved_sigmask.sig"],
+        /// Whether `saved_sigmask` is to be put back.
+        restore_sigmask: bool = ?["restore_sigmask"],
+        /// `JOBCTL_*` bits.
+        jobctl: u64 = ["jobctl"],
+        /// Whether the freezer trap counts it as frozen.
+        frozen: bool = ["frozen"],
+        /// Start of the alternate signal stack.
+        sas_ss_sp: u64 = ["sas_ss_sp"],
+        /// Its size in bytes.
+        sas_ss_size: u64 = ["sas_ss_size"],
+        /// `SS_*` flags.
+        sas_ss_flags: u32 = ["sas_ss_flags"],
+        /// Where the kernel clears the thread ID at exit.
+        clear_child_tid: u64 = ["clear_child_tid"],
+        /// Head of the robust futex list.
+        robust_list: u64 = ["futex.robust_list", "robust_list"],
+        /// The thread's `struct rseq`.
+        rseq: u64 = ["rseq.usrptr", "rseq"],
+        /// Its registered length, where the kernel keeps it (from 6.3).
+        rseq_len: u32 = ?["rseq.len", "rseq_len"],
+        /// The signature before an abort handler.
+        rseq_sig: u32 = ["rseq.sig", "rseq_sig"],
+        /// Credentials as others see them.
+        real_cred: Ptr<Cred<'k>> = ["real_cred"],
+        /// Credentials in force.
+        cred: Ptr<Cred<'k>> = ["cred"],
+        /// `ADDR_NO_RANDOMIZE` and its kind.
+        personality: u32 = ["personality"],
+        /// `PFA_*` bits, no-new-privileges among them.
+        atomic_flags: u64 = ["atomic_flags"],
+        /// `SECCOMP_MODE_*`.
+        seccomp_mode: u32 = ["seccomp.mode"],
+        /// Signal at the parent's death.
+        pdeath_signal: u32 = ["pdeath_signal"],
+        /// `SCHED_*`.
+        policy: u32 = ["policy"],
+        /// 120 plus the nice value.
+        static_prio: i32 = ["static_prio"],
+        /// Real-time priority, 1 to 99.
+        rt_priority: u32 = ["rt_priority"],
+        /// CPUs the thread may run on.
+        cpus_ptr: GuestVirt = ["cpus_ptr"],
+        /// Whether it is traced: `PT_*`.
+        ptrace: u32 = ["ptrace"],
+        /// User `FS` base, while it does not run.
+        fs_base: u64 = ["thread.fsbase"],
+        /// User `GS` base, while it does not run.
+        gs_base: u64 = ["thread.gsbase"],
+        /// User `FS` selector.
+        fs_index: u32 = ["thread.fsindex"],
+        /// User `GS` selector.
+        gs_index: u32 = ["thread.gsindex"],
+        /// User `DS` selector.
+        ds: u32 = ["thread.ds"],
+        /// User `ES` selector.
+        es: u32 = ["thread.es"],
+        /// What `restart_syscall()` would call.
+        restart_fn: GuestVirt = ["restart_block.fn"],
+        /// Its io_uring, if it ever made one.
+        io_uring: GuestVirt = ["io_uring"],
+        /// SysV semaphore adjustments to undo at exit.
+        sysv_undo: GuestVirt = ["sysvsem.undo_list"],
+        /// User time in nanoseconds, not counting the last tick.
+        utime: u64 = ["utime"],
+        /// Kernel time in nanoseconds.
+        stime: u64 = ["stime"],
+        /// Start time in nanoseconds of `CLOCK_BOOTTIME`.
+        start_boottime: u64 = ["start_boottime"],
+        /// The FPU state, where it is a part of the structure (up to 6.12).
+        fpu: Raw = ?["thread.fpu"],
+        /// What `execve()` left, in a structure of its own since 7.2.
+        exec_state: GuestVirt = ?["exec_state"],
+    }
+}
+
+impl<'k> Task<'k> {
+    /// The idle task of the first CPU, head of the list of all processes.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::MissingSymbol`].
+    pub fn init(kernel: &'k Kernel) -> Result<Self, KernelError> {
+        Self::at(kernel, super::symbol(kernel, "init_task")?)
+    }
+
+    /// All processes (their first threads), in the order of their creation.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init). Errors of the walk come with the entries.
+    pub fn processes(
+        kernel: &'k Kernel,
+    ) -> Result<impl Iterator<Item = Result<Self, KernelError>> + use<'k>, KernelError> {
+        Ok(Self::init(kernel)?.tasks()?.entries::<Self>("tasks"))
+    }
+
+    /// The process of this ID in the initial PID namespace.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the walk.
+    pub fn find(kernel: &'k Kernel, tgid: i32) -> Result<Option<Self>, KernelError> {
+        for task in Self::processes(kernel)? {
+            let task = task?;
+            if task.tgid()? == tgid {
+                return Ok(Some(task));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All threads of its process, the first thread first.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] for a task without `signal_struct` (one that is
+    /// being reaped). Errors of the walk come with the entries.
+    pub fn threads(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Self, KernelError>> + use<'k>, KernelError> {
+        Ok(self.signal_struct()?.thread_head()?.entries::<Self>("thread_node"))
+    }
+
+    /// `signal`, which every task has that is not being reaped.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] where it is null.
+    pub fn signal_struct(&self) -> Result<SignalStruct<'k>, KernelError> {
+        self.signal()?.ok_or_else(|| self.gone("signal"))
+    }
+
+    /// `sighand`, which every task has that is not being reaped.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] where it is null.
+    pub fn sighand_struct(&self) -> Result<Sighand<'k>, KernelError> {
+        self.sighand()?.ok_or_else(|| self.gone("sighand"))
+    }
+
+    /// The scheduler state.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn state(&self) -> Result<TaskState, KernelError> {
+        self.raw_state().map(TaskState::from_bits_retain)
+    }
+
+    /// The flags.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn flags(&self) -> Result<TaskFlags, KernelError> {
+        self.raw_flags().map(TaskFlags::from_bits_retain)
+    }
+
+    /// The thread's name, with bytes that are not UTF-8 replaced.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn comm(&self) -> Result<String, KernelError> {
+        let raw = self.raw_comm()?;
+        let len = raw.iter().position(|&byte| byte == 0).unwrap_or(raw.len());
+        Ok(String::from_utf8_lossy(&raw[..len]).into_owned())
+    }
+
+    fn gone(&self, field: &str) -> KernelError {
+        KernelError::Corrupt {
+            what: format!("task_struct.{field}"),
+            addr: self.addr(),
+            why: "it is null: the task is being reaped".into(),
+        }
+    }
+}
