@@ -1,0 +1,196 @@
+"""Client of the QEMU guest agent.
+
+The agent's socket serves one client at a time, and `ovmigrate` is a client too.
+So a session is short: connect, synchronise, some calls, disconnect. QEMU keeps
+further clients waiting in the socket's backlog until the one it serves leaves.
+
+Protocol: https://www.qemu.org/docs/master/interop/qemu-ga-ref.html
+"""
+
+import base64
+import json
+import secrets
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import locks
+from .errors import VmError
+from .machine import Machine
+
+# The agent sends this byte before the answer to guest-sync-delimited; it occurs
+# in no JSON text, so everything before it is left over from another client.
+DELIMITER = b"\xff"
+# How long a call may take before the guest counts as stuck, in seconds.
+CALL_TIMEOUT = 60.0
+# While a command is young we stay connected and poll often; an old one is asked
+# for now and then, with the socket free for others in between. In seconds.
+YOUNG, POLL_YOUNG, POLL_OLD = 1.0, 0.025, 0.05
+# Bytes in one guest-file-read or guest-file-write; the agent keeps all of a
+# call and of its base64 form in memory.
+FILE_CHUNK = 1 << 20
+
+
+class AgentError(VmError):
+    """The agent answered a call with an error."""
+
+
+class Session:
+    """A synchronised connection to the agent."""
+
+    def __init__(self, machine: Machine, connection: socket.socket):
+        self._machine = machine
+        self._socket = connection
+        self._received = bytearray()
+
+    def synchronise(self, timeout: float) -> None:
+        """Drops what other clients left in both directions, and waits until the agent answers us."""
+        token = secrets.randbits(31)
+        request = {"execute": "guest-sync-delimited", "arguments": {"id": token}}
+        deadline = time.monotonic() + timeout
+        self._send(request, deadline)
+        while True:
+            line = self._line(deadline)
+            before, found, answer = line.rpartition(DELIMITER)
+            if found and json.loads(answer).get("return") == token:
+                return
+
+    def call(self, command: str, **arguments):
+        """Runs one agent command and returns what it returns."""
+        request = {"execute": command}
+        if arguments:
+            request["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
+        deadline = time.monotonic() + CALL_TIMEOUT
+        self._send(request, deadline)
+        answer = json.loads(self._line(deadline))
+        if "error" in answer:
+            raise AgentError(f"{self._machine.name}: {command}: {answer['error'].get('desc', answer['error'])}")
+        return answer["return"]
+
+    def _send(self, request: dict, deadline: float) -> None:
+        try:
+            data = json.dumps(request).encode()
+        except UnicodeEncodeError:
+            raise VmError("the guest agent takes UTF-8 text only, an argument is not") from None
+        self._socket.settimeout(max(0.01, deadline - time.monotonic()))
+        try:
+            self._socket.sendall(data + b"\n")
+        except TimeoutError:
+            raise self._stuck() from None
+
+    def _line(self, deadline: float) -> bytes:
+        """The next line from the agent."""
+        begin = 0
+        while (end := self._received.find(b"\n", begin)) < 0:
+            begin = len(self._received)
+            self._socket.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                data = self._socket.recv(1 << 20)
+            except TimeoutError:
+                raise self._stuck() from None
+            if not data:
+                raise VmError(f"{self._machine.name}: QEMU closed the guest agent's socket")
+            self._received += data
+        line = bytes(self._received[:end])
+        del self._received[:end + 1]
+        return line
+
+    def _stuck(self) -> VmError:
+        return VmError(f"{self._machine.name}: the guest agent does not answer: "
+                       "is the VM paused, or does another client hold the agent's socket?")
+
+
+@contextmanager
+def session(machine: Machine, timeout: float = CALL_TIMEOUT):
+    """A short exclusive use of the agent."""
+    with locks.held(Path(machine.folder) / "agent.lock"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            _connect(machine, connection, time.monotonic() + timeout)
+            opened = Session(machine, connection)
+            opened.synchronise(timeout)
+            yield opened
+
+
+def _connect(machine: Machine, connection: socket.socket, deadline: float) -> None:
+    """Connects; waits while the backlog of the socket is full."""
+    connection.setblocking(False)
+    while True:
+        try:
+            connection.connect(machine.agent)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise VmError(f"{machine.name}: the guest agent's socket stays busy with other clients") from None
+            time.sleep(0.02)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise VmError(f"{machine.name}: no QEMU listens at {machine.agent}") from None
+
+
+@dataclass
+class Finished:
+    """How a program in the guest ended."""
+
+    status: int
+    """Exit status, or 128 + the number of the signal that killed it, as shells have it."""
+    stdout: bytes
+    stderr: bytes
+    truncated: bool
+    """The agent keeps 16 MiB of each stream and drops the rest."""
+
+
+def run(machine: Machine, argv: list[str]) -> Finished:
+    """Runs a program in the guest and waits until it and all that hold its output are done."""
+    begin = time.monotonic()
+    with session(machine) as agent:
+        pid = agent.call("guest-exec", path=argv[0], arg=argv[1:], capture_output=True)["pid"]
+        while not (status := agent.call("guest-exec-status", pid=pid))["exited"]:
+            if time.monotonic() - begin > YOUNG:
+                break
+            time.sleep(POLL_YOUNG)
+    while not status["exited"]:
+        time.sleep(POLL_OLD)
+        with session(machine) as agent:
+            status = agent.call("guest-exec-status", pid=pid)
+    return Finished(
+        status=128 + status["signal"] if "signal" in status else status.get("exitcode", 0),
+        stdout=base64.b64decode(status.get("out-data", "")),
+        stderr=base64.b64decode(status.get("err-data", "")),
+        truncated=status.get("out-truncated", False) or status.get("err-truncated", False),
+    )
+
+
+def shell(machine: Machine, script: str, *arguments: str) -> str:
+    """Runs a /bin/sh script in the guest and returns its output; an error if it fails."""
+    done = run(machine, ["/bin/sh", "-c", script, "sh", *arguments])
+    if done.status != 0:
+        said = done.stderr.decode(errors="replace").strip()
+        raise VmError(f"{machine.name}: {said or f'status {done.status} in the guest'}")
+    return done.stdout.decode(errors="replace")
+
+
+def write_file(machine: Machine, path: str, source, mode: int) -> None:
+    """Writes the open binary file `source` to `path` in the guest."""
+    with session(machine) as agent:
+        handle = agent.call("guest-file-open", path=path, mode="w")
+        try:
+            while data := source.read(FILE_CHUNK):
+                agent.call("guest-file-write", handle=handle, buf_b64=base64.b64encode(data).decode())
+        finally:
+            agent.call("guest-file-close", handle=handle)
+    shell(machine, 'chmod "$1" "$2"', f"{mode:o}", path)
+
+
+def read_file(machine: Machine, path: str, target) -> None:
+    """Copies the guest's file `path` to the open binary file `target`."""
+    with session(machine) as agent:
+        handle = agent.call("guest-file-open", path=path, mode="r")
+        try:
+            while True:
+                part = agent.call("guest-file-read", handle=handle, count=FILE_CHUNK)
+                target.write(base64.b64decode(part["buf-b64"]))
+                if part["eof"]:
+                    break
+        finally:
+            agent.call("guest-file-close", handle=handle)

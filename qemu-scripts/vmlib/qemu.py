@@ -1,0 +1,114 @@
+"""The QEMU of a VM: its command line, its start, and the wait until the guest answers."""
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from . import agent, paths
+from .errors import VmError
+from .image import Image
+from .machine import Machine, start_time
+
+# Until the guest agent must have answered, in seconds: some ten times what a
+# boot takes under TCG on an idle machine.
+BOOT_TIMEOUT = 150.0
+
+
+def command_line(machine: Machine, image: Image, extra: list[str]) -> list[str]:
+    """The QEMU command for `machine`; `extra` goes last, so it can add devices."""
+    mebibytes = machine.memory >> 20
+    options = machine.machine
+    command = ["qemu-system-x86_64", "-name", machine.name, "-nodefaults", "-no-user-config", "-display", "none"]
+    if not machine.private_memory:
+        # share=on makes guest RAM one file that another process can map.
+        command += ["-object", f"memory-backend-memfd,id=ram,size={mebibytes}M,share=on"]
+        options += ",memory-backend=ram"
+    command += [
+        "-machine", options,
+        "-accel", "tcg,thread=multi" if machine.accel == "tcg" else machine.accel,
+        "-cpu", machine.cpu, "-smp", str(machine.cpus), "-m", f"{mebibytes}M",
+        "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd),
+        "-append", f"console=ttyS0 {machine.append}".strip(),
+        "-drive", f"if=none,id=disk,format=qcow2,file={machine.overlay}", "-device", "virtio-blk-pci,drive=disk",
+        "-device", "virtio-rng-pci",
+        "-qmp", f"unix:{machine.qmp},server=on,wait=off",
+        "-qmp", f"unix:{machine.test_qmp},server=on,wait=off",
+        "-device", "virtio-serial-pci,id=serial",
+        "-chardev", f"socket,id=agent,path={machine.agent},server=on,wait=off",
+        "-device", "virtserialport,bus=serial.0,chardev=agent,name=org.qemu.guest_agent.0",
+        "-chardev", f"socket,id=console,path={machine.console},server=on,wait=off,logfile={machine.serial_log}",
+        "-serial", "chardev:console",
+    ]
+    if machine.machine.startswith("q35"):
+        # PCI Express takes a new device only behind a port that was there at boot.
+        for number in (1, 2):
+            command += ["-device", f"pcie-root-port,id=free{number},chassis={number},slot={number}"]
+    return command + extra
+
+
+def start(machine: Machine, image: Image, extra: list[str]) -> None:
+    """Starts the VM and returns when its guest agent answers; stops it if that fails."""
+    try:
+        machine.overlay = str(_make_overlay(machine, image))
+        machine.image = str(image.folder)
+        machine.save()
+        _launch(machine, command_line(machine, image, extra))
+        _wait_for_agent(machine)
+        _set_pid_range(machine)
+    except BaseException:
+        machine.stop()
+        raise
+
+
+def _make_overlay(machine: Machine, image: Image) -> Path:
+    """A writable qcow2 file on top of the image, in the cache folder because it may grow large."""
+    folder = paths.cache() / "overlays"
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, overlay = tempfile.mkstemp(prefix=f"{machine.name}.", suffix=".qcow2", dir=folder)
+    os.close(handle)
+    try:
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.root, overlay],
+                       check=True, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        os.unlink(overlay)
+        raise VmError(f"cannot make the overlay of {machine.name}: {error.stderr.strip()}") from None
+    return Path(overlay)
+
+
+def _launch(machine: Machine, command: list[str]) -> None:
+    """Starts QEMU in a session of its own, so that Ctrl-C in the terminal does not reach it."""
+    with open(machine.qemu_log, "wb") as log:
+        qemu = subprocess.Popen(command, start_new_session=True, cwd=machine.folder,
+                                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    machine.pid = qemu.pid
+    machine.start_time = start_time(qemu.pid) or 0
+    machine.save()
+    deadline = time.monotonic() + 10
+    while not Path(machine.agent).exists() or not Path(machine.console).exists():
+        if qemu.poll() is not None:
+            raise VmError(f"{machine.name}: QEMU ended at once with status {qemu.returncode}\n{machine.log_tail()}")
+        if time.monotonic() > deadline:
+            raise VmError(f"{machine.name}: QEMU does not open its sockets\n{machine.log_tail()}")
+        time.sleep(0.01)
+
+
+def _wait_for_agent(machine: Machine) -> None:
+    """Waits for the agent's first answer; gives up early if the guest's kernel or QEMU is dead."""
+    deadline = time.monotonic() + BOOT_TIMEOUT
+    while True:
+        try:
+            with agent.session(machine, timeout=5):
+                return
+        except VmError as error:
+            panicked = b"Kernel panic" in Path(machine.serial_log).read_bytes()
+            if panicked or not machine.is_alive() or time.monotonic() > deadline:
+                reason = "its kernel panicked" if panicked else str(error)
+                raise VmError(f"{machine.name} did not come up: {reason}\n{machine.log_tail()}") from None
+
+
+def _set_pid_range(machine: Machine) -> None:
+    """Makes the guest hand out PIDs after `pid_base` from now on (proc(5), ns_last_pid)."""
+    agent.shell(machine, 'test "$(cat /proc/sys/kernel/pid_max)" -ge 4194304 || echo 4194304 >/proc/sys/kernel/pid_max;'
+                         ' echo "$1" >/proc/sys/kernel/ns_last_pid', str(machine.pid_base))
