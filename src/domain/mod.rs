@@ -1,1 +1,151 @@
-//! (being built)
+//! A VM as the host sees it: its QEMU process and the sockets that lead to it.
+//!
+//! [`Domain::find`] turns what a user calls a VM into a connection to its QMP
+//! monitor. Nothing in this room knows what runs in the guest.
+
+mod error;
+mod options;
+mod process;
+mod qmp;
+mod ram;
+mod socket;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+pub use error::{DomainError, Result};
+pub use process::QemuProcess;
+pub use qmp::Qmp;
+pub use ram::{RamBlock, SharedFile};
+
+/// How long each QMP socket is given to greet, in the first round and in those
+/// that follow while all are busy. QEMU's main loop answers within
+/// microseconds unless the host is overloaded.
+const GREETING_LIMITS: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(500), Duration::from_millis(1500)];
+
+/// A running VM with an open QMP monitor.
+#[derive(Debug)]
+pub struct Domain {
+    name: String,
+    process: QemuProcess,
+    qmp: Mutex<Qmp>,
+}
+
+impl Domain {
+    /// Finds a VM by the `-name` of its QEMU, by `qmp:PATH` or by `pid:PID`,
+    /// and connects to it.
+    ///
+    /// # Errors
+    ///
+    /// One that says which VMs there are, which socket is busy or what is not
+    /// permitted; see [`DomainError`].
+    pub fn find(spec: &str) -> Result<Self> {
+        if let Some(path) = spec.strip_prefix("qmp:") {
+            return Self::at_socket(Path::new(path));
+        }
+        let process = if let Some(pid) = spec.strip_prefix("pid:") {
+            let pid = pid.parse().map_err(|_| DomainError::BadSpec(spec.to_owned()))?;
+            QemuProcess::open(pid)?
+        } else if spec.is_empty() {
+            return Err(DomainError::BadSpec(spec.to_owned()));
+        } else {
+            find_named(spec, QemuProcess::all()?)?
+        };
+        let qmp = connect_any(&process)?;
+        Ok(Self { name: process.display_name(), process, qmp: Mutex::new(qmp) })
+    }
+
+    /// The VM whose QEMU listens on a QMP socket. The kernel keeps who called
+    /// `listen()` on it.
+    fn at_socket(path: &Path) -> Result<Self> {
+        let qmp = connect_patiently(&path.display().to_string(), &[path.to_owned()])?;
+        let peer = getsockopt(&qmp, PeerCredentials)
+            .map_err(|e| DomainError::io(format!("{}: no peer", path.display()), e))?;
+        let process = QemuProcess::open(peer.pid())?;
+        Ok(Self { name: process.display_name(), process, qmp: Mutex::new(qmp) })
+    }
+
+    /// The VM's name, or `pid:PID` where it has none.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The QEMU process.
+    pub fn process(&self) -> &QemuProcess {
+        &self.process
+    }
+
+    /// The QMP monitor, for this thread until the guard is dropped.
+    pub fn qmp(&self) -> MutexGuard<'_, Qmp> {
+        // A panic between a command and its answer leaves a stale answer, not
+        // an unsound state; the next command then fails by its type.
+        self.qmp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails unless the VM's vCPUs run.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::NotRunning`] with the state QEMU reports.
+    pub fn require_running(&self) -> Result<()> {
+        match self.qmp().run_state()? {
+            state if state == "running" => Ok(()),
+            state => Err(DomainError::NotRunning { domain: self.name.clone(), state }),
+        }
+    }
+
+    /// All RAM of the guest, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::Permission`] where the QEMU process belongs to another
+    /// user; [`DomainError::Protocol`] where QEMU's answers do not fit.
+    pub fn ram_blocks(&self) -> Result<Vec<RamBlock>> {
+        ram::ram_blocks(&mut self.qmp(), self.process.pid())
+    }
+}
+
+fn find_named(name: &str, running: Vec<QemuProcess>) -> Result<QemuProcess> {
+    let found: Vec<String> = running.iter().map(QemuProcess::display_name).collect();
+    let mut named: Vec<QemuProcess> =
+        running.into_iter().filter(|process| process.name().as_deref() == Some(name)).collect();
+    match (named.pop(), named.as_slice()) {
+        (None, _) => Err(DomainError::NotFound { name: name.to_owned(), found }),
+        (Some(only), []) => Ok(only),
+        (Some(last), others) => {
+            let pids = others.iter().chain([&last]).map(QemuProcess::pid).collect();
+            Err(DomainError::Ambiguous { name: name.to_owned(), pids })
+        }
+    }
+}
+
+fn connect_any(process: &QemuProcess) -> Result<Qmp> {
+    let sockets = process.monitors();
+    if sockets.is_empty() {
+        return Err(DomainError::NoMonitor(process.display_name()));
+    }
+    connect_patiently(&process.display_name(), &sockets)
+}
+
+/// Tries the sockets in turn, in rounds of growing patience: one that does not
+/// greet serves another client, who may leave.
+fn connect_patiently(domain: &str, sockets: &[PathBuf]) -> Result<Qmp> {
+    for limit in GREETING_LIMITS {
+        let (mut busy, mut failure) = (false, None);
+        for path in sockets {
+            match Qmp::connect(path, limit) {
+                Ok(qmp) => return Ok(qmp),
+                Err(DomainError::TimedOut { .. }) => busy = true,
+                Err(e) => failure = Some(e),
+            }
+        }
+        if let (false, Some(e)) = (busy, failure) {
+            return Err(e);
+        }
+    }
+    Err(DomainError::MonitorBusy { domain: domain.to_owned(), paths: sockets.to_vec() })
+}
