@@ -1,4 +1,4 @@
-//! Finding VMs and their RAM on live QEMU processes that run firmware only.
+//! Finding VMs and their RAM, and pausing them, on live QEMU processes that run firmware only.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ovmigrate::domain::{Domain, DomainError};
+use ovmigrate::domain::{Domain, DomainError, Interrupt};
 use serde_json::json;
 
 /// A QEMU without disks; killed when dropped.
@@ -131,4 +131,74 @@ fn ram_of_a_private_backend_has_no_file() {
     let blocks = domain.ram_blocks().unwrap();
     assert!(!blocks.is_empty());
     assert!(blocks.iter().all(|block| block.backing.is_none() && block.host_virt != 0));
+}
+
+fn state(domain: &Domain) -> String {
+    domain.qmp().run_state().unwrap()
+}
+
+#[test]
+fn a_pause_ends_with_its_guard_or_with_us() {
+    let vm = Firmware::start("pause", &["-m", "64M", "-smp", "2"]);
+    let domain = Domain::find(&vm.name).unwrap();
+    for _ in 0..50 {
+        let pause = domain.pause().unwrap();
+        assert_eq!(state(&domain), "paused");
+        assert!(matches!(domain.pause(), Err(DomainError::NotRunning { .. })), "nested");
+        pause.resume().unwrap();
+        assert_eq!(state(&domain), "running");
+    }
+    drop(domain.pause().unwrap());
+    assert_eq!(state(&domain), "running");
+    // What a SIGKILL leaves: a pause that nobody ends.
+    std::mem::forget(domain.pause().unwrap());
+    let second = Domain::find(&format!("qmp:{}", vm.socket("second.qmp").display())).unwrap();
+    assert_eq!(state(&second), "paused");
+    drop(domain);
+    assert_eq!(state(&second), "running");
+}
+
+#[test]
+fn an_operators_pause_stays() {
+    let vm = Firmware::start("operator", &["-m", "64M"]);
+    let domain = Domain::find(&vm.name).unwrap();
+    domain.qmp().execute("stop", json!({})).unwrap();
+    let error = domain.pause().unwrap_err().to_string();
+    assert!(error.contains("paused by its operator"), "{error}");
+    drop(domain);
+    let domain = Domain::find(&vm.name).unwrap();
+    assert_eq!(state(&domain), "paused");
+}
+
+#[test]
+fn raising_an_interrupt_leaves_the_vm_paused_and_the_stub_closed() {
+    let vm = Firmware::start("gdb", &["-m", "64M", "-smp", "2"]);
+    let domain = Domain::find(&vm.name).unwrap();
+    let chardevs = |domain: &Domain| {
+        let answer = domain.qmp().execute("query-chardev", json!({})).unwrap();
+        answer.as_array().unwrap().iter().map(|c| c["label"].to_string()).collect::<Vec<_>>()
+    };
+    for vcpu in domain.vcpus().unwrap().iter().cycle().take(20) {
+        let pause = domain.pause().unwrap();
+        pause.raise(&[Interrupt { apic_id: vcpu.apic_id, vector: 0xfd }]).unwrap();
+        assert_eq!(state(&domain), "paused");
+        pause.resume().unwrap();
+        assert_eq!(state(&domain), "running");
+    }
+    assert!(!chardevs(&domain).iter().any(|label| label.contains("ovmigrate")));
+    // A debugger is not thrown out.
+    let path = vm.socket("gdb");
+    domain.qmp().human(&format!("gdbserver unix:{},server=on,wait=off", path.display())).unwrap();
+    let pause = domain.pause().unwrap();
+    let error = pause.raise(&[Interrupt { apic_id: 0, vector: 0xfd }]).unwrap_err().to_string();
+    assert!(error.contains("stub is in use"), "{error}");
+}
+
+#[test]
+fn apic_ids_follow_the_topology() {
+    let vm = Firmware::start("smp", &["-m", "64M", "-smp", "6,sockets=2,cores=3,threads=1"]);
+    let domain = Domain::find(&vm.name).unwrap();
+    let ids: Vec<u32> = domain.vcpus().unwrap().iter().map(|vcpu| vcpu.apic_id).collect();
+    // Three cores take two bits of the ID.
+    assert_eq!(ids, [0, 1, 2, 4, 5, 6]);
 }

@@ -4,11 +4,14 @@
 //! monitor. Nothing in this room knows what runs in the guest.
 
 mod error;
+mod gdb;
 mod options;
+mod pause;
 mod process;
 mod qmp;
 mod ram;
 mod socket;
+mod vcpu;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,9 +20,13 @@ use std::time::Duration;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 pub use error::{DomainError, Result};
+pub use gdb::Interrupt;
+pub use pause::Pause;
+use pause::PauseState;
 pub use process::QemuProcess;
 pub use qmp::Qmp;
 pub use ram::{RamBlock, SharedFile};
+pub use vcpu::Vcpu;
 
 /// How long each QMP socket is given to greet, in the first round and in those
 /// that follow while all are busy. QEMU's main loop answers within
@@ -33,6 +40,7 @@ pub struct Domain {
     name: String,
     process: QemuProcess,
     qmp: Mutex<Qmp>,
+    pause: PauseState,
 }
 
 impl Domain {
@@ -56,7 +64,7 @@ impl Domain {
             find_named(spec, QemuProcess::all()?)?
         };
         let qmp = connect_any(&process)?;
-        Ok(Self { name: process.display_name(), process, qmp: Mutex::new(qmp) })
+        Ok(Self::new(process, qmp))
     }
 
     /// The VM whose QEMU listens on a QMP socket. The kernel keeps who called
@@ -66,7 +74,12 @@ impl Domain {
         let peer = getsockopt(&qmp, PeerCredentials)
             .map_err(|e| DomainError::io(format!("{}: no peer", path.display()), e))?;
         let process = QemuProcess::open(peer.pid())?;
-        Ok(Self { name: process.display_name(), process, qmp: Mutex::new(qmp) })
+        Ok(Self::new(process, qmp))
+    }
+
+    fn new(process: QemuProcess, qmp: Qmp) -> Self {
+        let name = process.display_name();
+        Self { name, process, qmp: Mutex::new(qmp), pause: PauseState::default() }
     }
 
     /// The VM's name, or `pid:PID` where it has none.
@@ -106,6 +119,15 @@ impl Domain {
     /// user; [`DomainError::Protocol`] where QEMU's answers do not fit.
     pub fn ram_blocks(&self) -> Result<Vec<RamBlock>> {
         ram::ram_blocks(&mut self.qmp(), self.process.pid())
+    }
+
+    /// The VM's virtual CPUs in order of index.
+    ///
+    /// # Errors
+    ///
+    /// What QEMU says.
+    pub fn vcpus(&self) -> Result<Vec<Vcpu>> {
+        vcpu::vcpus(&mut self.qmp())
     }
 }
 

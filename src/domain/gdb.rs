@@ -1,0 +1,250 @@
+//! Writes to device memory through QEMU's gdb stub.
+//!
+//! QMP has no command that writes guest-physical memory, and RAM mappings do
+//! not reach devices; a gdb client in physical memory mode does
+//! (`Qqemu.PhyMemMode`, QEMU 4.1 and later). The stub is opened for the
+//! purpose on a socket pair that is handed to QEMU, so no path and no port
+//! exists that another could connect to, and closed afterwards.
+//!
+//! What QEMU's `gdbstub` does to the run state: a client that connects stops
+//! the VM (`gdb_chr_event`), a detach packet (`D`) or continuing starts it.
+//! So all of it happens while the VM is paused by us, and the stub is closed
+//! under the client (`gdbserver none`) instead of detaching from it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::error::{DomainError, Result};
+use super::pause::Pause;
+use super::qmp::Qmp;
+use super::socket::{time_left, timed_out};
+
+/// The name of our socket among QEMU's character devices, and of its
+/// descriptor on the way there.
+const CHARDEV: &str = "ovmigrate-gdb";
+
+/// QEMU's own name for a stub that was opened by `-gdb` or `gdbserver`.
+const OPERATORS_CHARDEV: &str = "gdb";
+
+/// How long QEMU may take for all writes of one opening.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Longest answer accepted, in bytes. Those that are expected have two or three.
+const ANSWER_LIMIT: usize = 4096;
+
+/// An interrupt for one vCPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupt {
+    /// The local APIC's ID, up to 255: an MSI has 8 bits for it.
+    pub apic_id: u32,
+    /// The IDT vector, from 16 on.
+    pub vector: u8,
+}
+
+impl Interrupt {
+    /// The MSI that raises it: address and data for physical destination mode,
+    /// fixed delivery, edge (Intel SDM 3A, 11.11).
+    fn message(self) -> Result<(u64, u32)> {
+        let apic_id = u8::try_from(self.apic_id)
+            .map_err(|_| refused(&format!("APIC ID {} does not fit an MSI", self.apic_id)))?;
+        Ok((0xfee0_0000 | u64::from(apic_id) << 12, u32::from(self.vector)))
+    }
+}
+
+impl Pause<'_> {
+    /// Raises interrupts. They are delivered when the VM continues.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::Refused`] where a debugger is attached to the VM or its
+    /// accelerator has no gdb stub; [`DomainError::Protocol`] where the stub
+    /// answers otherwise than expected. Some may have been raised then.
+    pub fn raise(&self, interrupts: &[Interrupt]) -> Result<()> {
+        let messages: Vec<_> = interrupts.iter().map(|i| i.message()).collect::<Result<_>>()?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let mut qmp = self.domain().qmp();
+        let mut stub = Stub::open(&mut qmp)?;
+        let result = stub.write_words(&messages);
+        let closed = close(&mut qmp);
+        result.and(closed)
+    }
+}
+
+/// QEMU's end is its gdb stub.
+#[derive(Debug)]
+struct Stub {
+    stream: UnixStream,
+    deadline: Instant,
+}
+
+impl Stub {
+    fn open(qmp: &mut Qmp) -> Result<Self> {
+        refuse_if_debugged(qmp)?;
+        let (ours, theirs) =
+            UnixStream::pair().map_err(|e| DomainError::io("no socket pair", e))?;
+        qmp.send_fd(CHARDEV, theirs.as_fd())?;
+        let address = json!({ "type": "fd", "data": { "str": CHARDEV } });
+        let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
+        qmp.execute("chardev-add", json!({ "id": CHARDEV, "backend": backend }))?;
+        let answer = qmp.human(&format!("gdbserver chardev:{CHARDEV}"))?;
+        if !answer.starts_with("Waiting for gdb connection") {
+            qmp.execute("chardev-remove", json!({ "id": CHARDEV }))?;
+            return Err(refused(answer.trim()));
+        }
+        Ok(Self { stream: ours, deadline: Instant::now() + LIMIT })
+    }
+
+    /// Writes 4-byte words to guest-physical addresses.
+    fn write_words(&mut self, words: &[(u64, u32)]) -> Result<()> {
+        self.command("Qqemu.PhyMemMode:1")?;
+        for &(address, word) in words {
+            let bytes = word.to_le_bytes();
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            self.command(&format!("M{address:x},{:x}:{hex}", bytes.len()))?;
+        }
+        // The mode outlives the connection: leave it as a debugger expects it.
+        self.command("Qqemu.PhyMemMode:0")
+    }
+
+    /// Sends a packet that is answered by `OK` or an error.
+    fn command(&mut self, payload: &str) -> Result<()> {
+        let failed = |e: io::Error| match e.kind() {
+            io::ErrorKind::TimedOut => {
+                DomainError::TimedOut { from: "QEMU's gdb stub".into(), limit: LIMIT }
+            }
+            _ => DomainError::io("QEMU's gdb stub", e),
+        };
+        self.stream.write_all(packet(payload).as_bytes()).map_err(failed)?;
+        loop {
+            let answer = self.receive().map_err(failed)?;
+            match answer.as_slice() {
+                b"OK" => return Ok(()),
+                // Stop replies (T, S) and console output (O) come on their own.
+                [b'T' | b'S' | b'O', ..] => {}
+                other => {
+                    let answer = String::from_utf8_lossy(other);
+                    let detail = format!("{payload} was answered by {answer:?}");
+                    return Err(DomainError::protocol("QEMU's gdb stub", detail));
+                }
+            }
+        }
+    }
+
+    /// The payload of the next packet, which is acknowledged.
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        // Before a packet there may be acknowledgements (+) of ours.
+        while self.receive_byte()? != b'$' {}
+        let mut payload = Vec::new();
+        loop {
+            match self.receive_byte()? {
+                b'#' => break,
+                byte if payload.len() < ANSWER_LIMIT => payload.push(byte),
+                _ => return Err(io::Error::other("an answer has no end")),
+            }
+        }
+        let sum = [self.receive_byte()?, self.receive_byte()?];
+        if sum != checksum(&payload).as_bytes() {
+            return Err(io::Error::other("an answer has a wrong checksum"));
+        }
+        self.stream.write_all(b"+")?;
+        Ok(payload)
+    }
+
+    fn receive_byte(&mut self) -> io::Result<u8> {
+        let mut byte = [0];
+        self.stream.set_read_timeout(Some(time_left(self.deadline)?))?;
+        self.stream.read_exact(&mut byte).map_err(timed_out)?;
+        Ok(byte[0])
+    }
+}
+
+/// Closes the stub. QEMU deletes its character device by that.
+fn close(qmp: &mut Qmp) -> Result<()> {
+    let answer = qmp.human("gdbserver none")?;
+    if answer.starts_with("Disabled gdbserver") { Ok(()) } else { Err(refused(answer.trim())) }
+}
+
+/// QEMU has one gdb stub: opening it would throw out a debugger. One of ours
+/// is left over from a process that died, and only has to be closed.
+fn refuse_if_debugged(qmp: &mut Qmp) -> Result<()> {
+    let answer = qmp.execute("query-chardev", json!({}))?;
+    let chardevs = answer.as_array().map_or(&[][..], Vec::as_slice);
+    let is_open = |label| chardevs.iter().any(|chardev| chardev["label"] == label);
+    if is_open(OPERATORS_CHARDEV) {
+        return Err(refused(
+            "the VM's gdb stub is in use; close it with the monitor command gdbserver none",
+        ));
+    }
+    if is_open(CHARDEV) { close(qmp) } else { Ok(()) }
+}
+
+fn refused(reason: &str) -> DomainError {
+    DomainError::Refused { command: "gdbserver".into(), reason: reason.into() }
+}
+
+fn packet(payload: &str) -> String {
+    format!("${payload}#{}", checksum(payload.as_bytes()))
+}
+
+/// The sum of all bytes modulo 256, as two hexadecimal digits.
+fn checksum(payload: &[u8]) -> String {
+    format!("{:02x}", payload.iter().fold(0_u8, |sum, &byte| sum.wrapping_add(byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stub whose QEMU has sent `answers` already.
+    fn stub(answers: &str) -> (Stub, UnixStream) {
+        let (stream, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(answers.as_bytes()).unwrap();
+        (Stub { stream, deadline: Instant::now() + Duration::from_millis(200) }, theirs)
+    }
+
+    #[test]
+    fn an_interrupt_is_an_msi_to_its_local_apic() {
+        let message = |apic_id, vector| Interrupt { apic_id, vector }.message();
+        assert_eq!(message(0, 0xfb).unwrap(), (0xfee0_0000, 0xfb));
+        assert_eq!(message(255, 0xfd).unwrap(), (0xfeef_f000, 0xfd));
+        assert!(message(256, 0xfd).is_err());
+    }
+
+    #[test]
+    fn words_go_out_little_endian_in_physical_mode() {
+        let (mut stub, mut theirs) = stub("+$OK#9a+$OK#9a+$OK#9a");
+        stub.write_words(&[(0xfee0_1000, 0xfd)]).unwrap();
+        drop(stub);
+        let mut sent = String::new();
+        theirs.read_to_string(&mut sent).unwrap();
+        assert_eq!(sent, "$Qqemu.PhyMemMode:1#77+$Mfee01000,4:fd000000#f2+$Qqemu.PhyMemMode:0#76+");
+    }
+
+    #[test]
+    fn a_late_stop_reply_is_not_the_answer() {
+        let stop = packet("T02thread:01;");
+        assert!(stub(&format!("+{stop}+$OK#9a")).0.command("x").is_ok());
+        let error =
+            stub(&format!("+{stop}+{}", packet("E14"))).0.command("M0,4:00000000").unwrap_err();
+        assert!(error.to_string().contains("E14"), "{error}");
+    }
+
+    #[test]
+    fn wrong_sums_endless_answers_and_silence_are_errors() {
+        for (answers, expected) in [
+            ("+$OK#00".to_owned(), "checksum"),
+            (format!("+${}", "x".repeat(2 * ANSWER_LIMIT)), "no end"),
+            (String::new(), "no answer"),
+        ] {
+            let (mut stub, _theirs) = stub(&answers);
+            let error = stub.command("x").unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
