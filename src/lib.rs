@@ -30,6 +30,7 @@
 //! is bounded and every pointer checked. No process is killed before its
 //! images are durable.
 
+pub mod capture;
 pub mod criu;
 pub mod domain;
 pub mod kernel;

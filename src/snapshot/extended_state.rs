@@ -107,6 +107,15 @@ pub struct XsaveState {
     pub cet: Option<CetState>,
 }
 
+impl XsaveState {
+    /// Sets the protection-key rights. Since Linux 5.14 the kernel keeps them
+    /// in `thread.pkru`, and those in a thread's XSAVE area are stale.
+    pub fn set_pkru(&mut self, pkru: u32) {
+        self.pkru = Some(pkru);
+        self.xstate_bv |= 1 << component::PKRU;
+    }
+}
+
 /// Control-flow enforcement state of user mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CetState {

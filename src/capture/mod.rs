@@ -1,0 +1,3 @@
+//! Reads a frozen process into a [`Snapshot`](crate::snapshot::Snapshot).
+
+pub mod xsave;
