@@ -14,6 +14,8 @@ from .machine import Machine, start_time
 # Until the guest agent must have answered, in seconds: some ten times what a
 # boot takes under TCG on an idle machine.
 BOOT_TIMEOUT = 150.0
+# systemd reports failures only: its start messages would fill the kernel log.
+KERNEL_ARGUMENTS = "console=ttyS0 systemd.log_level=notice systemd.show_status=auto"
 
 
 def command_line(machine: Machine, image: Image, extra: list[str]) -> list[str]:
@@ -30,7 +32,7 @@ def command_line(machine: Machine, image: Image, extra: list[str]) -> list[str]:
         "-accel", "tcg,thread=multi" if machine.accel == "tcg" else machine.accel,
         "-cpu", machine.cpu, "-smp", str(machine.cpus), "-m", f"{mebibytes}M",
         "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd),
-        "-append", f"console=ttyS0 {machine.append}".strip(),
+        "-append", f"{KERNEL_ARGUMENTS} {machine.append}".strip(),
         "-drive", f"if=none,id=disk,format=qcow2,file={machine.overlay}", "-device", "virtio-blk-pci,drive=disk",
         "-device", "virtio-rng-pci",
         "-qmp", f"unix:{machine.qmp},server=on,wait=off",
