@@ -31,6 +31,7 @@
 //! images are durable.
 
 pub mod capture;
+pub mod control;
 pub mod criu;
 pub mod domain;
 pub mod kernel;

@@ -39,7 +39,7 @@ pub use path::{
 pub use percpu::per_cpu;
 pub use pid::{Pid, Upid};
 pub use pt_regs::PtRegs;
-pub use sched::{CallSingleNode, Rq};
+pub use sched::{CallSingleNode, CpuInfo, Rq};
 pub use signal::{PidType, SIGINFO_SIZE, SigPending, Sigaction, Sighand, SignalStruct, Sigqueue};
 pub use symbols::{DECLARATIONS, symbol};
 pub use task::{Task, TaskFlags, TaskState};

@@ -28,6 +28,25 @@ kernel_struct! {
     }
 }
 
+kernel_struct! {
+    /// What the kernel found out about a CPU: `struct cpuinfo_x86`.
+    pub struct CpuInfo: "cpuinfo_x86" {
+        /// The ID of its local APIC, which interrupts are addressed to.
+        apic_id: u32 = ["topo.apicid", "apicid"],
+    }
+}
+
+impl<'k> CpuInfo<'k> {
+    /// The information about CPU number `cpu`.
+    ///
+    /// # Errors
+    ///
+    /// As [`per_cpu`].
+    pub fn of_cpu(kernel: &'k Kernel, cpu: u32) -> Result<Self, KernelError> {
+        Self::at(kernel, per_cpu(kernel, "cpu_info", cpu)?)
+    }
+}
+
 impl<'k> Rq<'k> {
     /// The run queue of CPU number `cpu`.
     ///

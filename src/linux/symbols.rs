@@ -54,6 +54,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         Fpstate::declaration(),
         PtRegs::declaration(),
         Rq::declaration(),
+        CpuInfo::declaration(),
         CallSingleNode::declaration(),
     ],
     symbols: &[
@@ -61,7 +62,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         required(&["__per_cpu_offset"]),
         required(&["runqueues"]),
         required(&["call_single_queue"]),
-        required(&["x86_cpu_to_apicid"]),
+        required(&["cpu_info"]),
         required(&["special_mapping_vmops"]),
         SymbolDecl { name: "timekeeper", names: &["timekeeper_data", "tk_core"], optional: false },
         optional(&["fpu_kernel_xstate_size"]),

@@ -1,0 +1,229 @@
+//! The freezer trap, set from outside.
+//!
+//! The cgroup-v2 freezer stops a thread by setting `JOBCTL_TRAP_FREEZE` and
+//! waking it; the thread then parks in `do_freezer_trap()` (`kernel/signal.c`)
+//! and stays there whatever signals it gets, but for a fatal one. Nobody is
+//! told. Setting the bit without a cgroup that asks for it does the same, and
+//! clearing it and waking the thread lets it go on: the kernel keeps its own
+//! counts.
+
+use std::time::Duration;
+
+use crate::domain::Domain;
+use crate::kernel::{Kernel, KernelError};
+use crate::linux::{Struct, Task, TaskState};
+
+use super::error::ControlError;
+use super::intervention::{Intervention, is_unlocked};
+use super::jobctl::{Jobctl, TIF_SIGPENDING};
+use super::signal::{self, SIGKILL};
+use super::target::{Deadline, Target, describe, is_trapped};
+use super::wake::nudge;
+
+/// Freezes all threads of a process. Returns how long the VM was paused in
+/// all.
+///
+/// # Errors
+///
+/// [`ControlError::Unsuitable`] where it is frozen already, and
+/// [`ControlError::TimedOut`] where a thread does not reach the trap before
+/// `deadline`, for example because it waits for a device; the process then
+/// runs on as before.
+pub fn freeze(
+    domain: &Domain,
+    target: &Target<'_>,
+    deadline: Deadline,
+) -> Result<Duration, ControlError> {
+    for thread in target.threads()? {
+        if Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE) {
+            return Err(target.unsuitable(
+                "is frozen already: by its cgroup, or by an earlier save or freeze (see `ovmigrate thaw`)",
+            ));
+        }
+    }
+    let mut paused = Duration::ZERO;
+    let result = trap_all(domain, target, deadline, &mut paused);
+    match result {
+        Ok(()) => Ok(paused),
+        Err(error) => {
+            // The first error says what is wrong; that the process could not be
+            // let go either is what an operator must hear beside it.
+            if !matches!(error, ControlError::Gone { .. })
+                && let Err(thaw_error) = thaw(domain, target, Deadline::within(THAW_WITHIN))
+            {
+                tracing::error!("process {} is still frozen: {thaw_error}", target.pid());
+            }
+            Err(error)
+        }
+    }
+}
+
+/// How long a process may take to go on after a failed freeze.
+const THAW_WITHIN: Duration = Duration::from_secs(5);
+
+fn trap_all(
+    domain: &Domain,
+    target: &Target<'_>,
+    deadline: Deadline,
+    paused: &mut Duration,
+) -> Result<(), ControlError> {
+    loop {
+        let loose = not_trapped(target)?;
+        let Some(first) = loose.first() else { return Ok(()) };
+        if needs_nudge(&loose)? {
+            *paused += set_traps(domain, target)?;
+        }
+        deadline.wait(target, "freeze", || describe(first))?;
+        if !target.is_alive()? {
+            return Err(target.gone());
+        }
+    }
+}
+
+fn not_trapped<'k>(target: &Target<'k>) -> Result<Vec<Task<'k>>, KernelError> {
+    let mut loose = Vec::new();
+    for thread in target.threads()? {
+        // A thread that has ended stays in the list until it is reaped.
+        if thread.exit_state()? == 0 && !is_trapped(&thread)? {
+            loose.push(thread);
+        }
+    }
+    Ok(loose)
+}
+
+/// Whether a thread is new, or has fallen asleep in between.
+fn needs_nudge(loose: &[Task<'_>]) -> Result<bool, KernelError> {
+    for thread in loose {
+        let untouched = !Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
+        let asleep = thread.state()?.contains(TaskState::INTERRUPTIBLE) && thread.on_cpu()? == 0;
+        if untouched || asleep {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// One pause: sets the trap for each thread and makes it look. Does nothing
+/// while a vCPU holds the lock over signal state.
+fn set_traps(domain: &Domain, target: &Target<'_>) -> Result<Duration, ControlError> {
+    let mut intervention = Intervention::begin(domain, kernel_of(target))?;
+    if is_unlocked(&target.leader().sighand_struct()?.siglock()?)? {
+        for thread in not_trapped(target)? {
+            set_jobctl(&thread, |jobctl| jobctl | Jobctl::TRAP_FREEZE)?;
+            set_sigpending(&thread)?;
+            nudge(&mut intervention, &thread, TaskState::INTERRUPTIBLE)?;
+        }
+    }
+    intervention.finish()
+}
+
+/// Lets all threads of a process go on that the trap holds. Returns how long
+/// the VM was paused in all.
+///
+/// # Errors
+///
+/// [`ControlError::TimedOut`] where a thread does not leave the trap before
+/// `deadline`: its cgroup is frozen, too.
+pub fn thaw(
+    domain: &Domain,
+    target: &Target<'_>,
+    deadline: Deadline,
+) -> Result<Duration, ControlError> {
+    let mut paused = Duration::ZERO;
+    loop {
+        let mut held = None;
+        for thread in target.threads()? {
+            let trap = Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
+            let parked = thread.frozen()? && thread.exit_state()? == 0;
+            if trap || parked {
+                held = Some(thread);
+            }
+        }
+        let Some(held) = held else { return Ok(paused) };
+        paused += clear_traps(domain, target)?;
+        deadline.wait(target, "thaw", || describe(&held))?;
+        if !target.is_alive()? {
+            return Err(target.gone());
+        }
+    }
+}
+
+fn clear_traps(domain: &Domain, target: &Target<'_>) -> Result<Duration, ControlError> {
+    let mut intervention = Intervention::begin(domain, kernel_of(target))?;
+    if is_unlocked(&target.leader().sighand_struct()?.siglock()?)? {
+        for thread in target.threads()? {
+            release(&mut intervention, &thread)?;
+        }
+    }
+    intervention.finish()
+}
+
+/// Clears a thread's trap and wakes it, unless a signal keeps it stopped.
+fn release(intervention: &mut Intervention<'_, '_>, thread: &Task<'_>) -> Result<(), KernelError> {
+    let parked = thread.frozen()?;
+    set_jobctl(thread, |jobctl| jobctl - Jobctl::TRAP_FREEZE)?;
+    if parked {
+        nudge(intervention, thread, TaskState::INTERRUPTIBLE)?;
+    }
+    Ok(())
+}
+
+/// Kills a frozen process so that no thread executes another user instruction:
+/// SIGKILL is made pending for the process and one thread's trap is cleared;
+/// the others die by the group exit that this thread begins. Returns how long
+/// the VM was paused in all.
+///
+/// # Errors
+///
+/// [`ControlError::Unsuitable`] where a thread is not held by the trap any
+/// more, so that the process may have run since; nothing is killed then.
+pub fn kill_frozen(
+    domain: &Domain,
+    target: &Target<'_>,
+    deadline: Deadline,
+) -> Result<Duration, ControlError> {
+    let mut paused = Duration::ZERO;
+    let mut ordered = false;
+    while target.is_alive()? {
+        let mut intervention = Intervention::begin(domain, kernel_of(target))?;
+        if is_unlocked(&target.leader().sighand_struct()?.siglock()?)? {
+            if !ordered && !not_trapped(target)?.is_empty() {
+                return Err(target.unsuitable(
+                    "ran again while it was to be frozen: something in the guest undid it",
+                ));
+            }
+            if !ordered {
+                signal::make_pending(&target.leader(), SIGKILL)?;
+                ordered = true;
+            }
+            let leader = target.leader();
+            set_jobctl(&leader, |jobctl| jobctl - Jobctl::TRAP_FREEZE - Jobctl::STOPPED)?;
+            set_sigpending(&leader)?;
+            let asleep = TaskState::INTERRUPTIBLE | TaskState::STOPPED;
+            nudge(&mut intervention, &leader, asleep)?;
+        }
+        paused += intervention.finish()?;
+        let looked = deadline.wait(target, "die", || describe(&target.leader()));
+        if target.is_alive()? {
+            looked?;
+        }
+    }
+    Ok(paused)
+}
+
+pub(super) fn kernel_of<'k>(target: &Target<'k>) -> &'k Kernel {
+    target.leader().kernel()
+}
+
+pub(super) fn set_jobctl(
+    thread: &Task<'_>,
+    change: impl FnOnce(Jobctl) -> Jobctl,
+) -> Result<(), KernelError> {
+    let jobctl = change(Jobctl::from_bits_retain(thread.jobctl()?));
+    thread.place("jobctl")?.store(jobctl.bits())
+}
+
+pub(super) fn set_sigpending(thread: &Task<'_>) -> Result<(), KernelError> {
+    let flags = thread.thread_info_flags()?;
+    thread.place("thread_info_flags")?.store(flags | TIF_SIGPENDING)
+}

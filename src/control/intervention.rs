@@ -1,0 +1,66 @@
+//! One pause of the VM and what is done in it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::domain::{Domain, Interrupt, Pause};
+use crate::kernel::{Kernel, KernelError};
+use crate::linux::{CpuInfo, Place};
+
+use super::error::ControlError;
+
+/// `RESCHEDULE_VECTOR` (`arch/x86/include/asm/irq_vectors.h`): the CPU enters
+/// the kernel and looks at its work flags on the way out.
+const RESCHEDULE_VECTOR: u8 = 0xfd;
+/// `CALL_FUNCTION_SINGLE_VECTOR`: the CPU empties its `call_single_queue`.
+const CALL_FUNCTION_SINGLE_VECTOR: u8 = 0xfb;
+
+/// The VM is paused; interrupts are collected and raised at the end.
+///
+/// Dropped without [`finish`](Self::finish) it continues the VM and raises
+/// none.
+#[derive(Debug)]
+pub(super) struct Intervention<'d, 'k> {
+    kernel: &'k Kernel,
+    pause: Pause<'d>,
+    /// (CPU, vector), each once.
+    interrupts: BTreeSet<(u32, u8)>,
+}
+
+impl<'d, 'k> Intervention<'d, 'k> {
+    /// Pauses the VM.
+    pub(super) fn begin(domain: &'d Domain, kernel: &'k Kernel) -> Result<Self, ControlError> {
+        Ok(Self { kernel, pause: domain.pause()?, interrupts: BTreeSet::new() })
+    }
+
+    /// Makes `cpu` look at its work flags.
+    pub(super) fn reschedule(&mut self, cpu: u32) {
+        self.interrupts.insert((cpu, RESCHEDULE_VECTOR));
+    }
+
+    /// Makes `cpu` look at its list of tasks to wake.
+    pub(super) fn call_function(&mut self, cpu: u32) {
+        self.interrupts.insert((cpu, CALL_FUNCTION_SINGLE_VECTOR));
+    }
+
+    /// Raises the collected interrupts and continues the VM. Returns how long
+    /// it was paused.
+    pub(super) fn finish(self) -> Result<Duration, ControlError> {
+        let mut messages = Vec::with_capacity(self.interrupts.len());
+        for &(cpu, vector) in &self.interrupts {
+            let apic_id = CpuInfo::of_cpu(self.kernel, cpu)?.apic_id()?;
+            messages.push(Interrupt { apic_id, vector });
+        }
+        self.pause.raise(&messages)?;
+        Ok(self.pause.resume()?)
+    }
+}
+
+/// Whether a `spinlock_t` or `raw_spinlock_t` is free: its queued-spinlock word
+/// (`include/asm-generic/qspinlock_types.h`) is zero. Only while the VM is
+/// paused does the answer last.
+pub(super) fn is_unlocked(lock: &Place<'_>) -> Result<bool, KernelError> {
+    let mut word = [0; 4];
+    lock.read(&mut word)?;
+    Ok(word == [0; 4])
+}

@@ -1,0 +1,206 @@
+//! The process that is acted on.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::kernel::{Kernel, KernelError};
+use crate::linux::{Struct, Task, TaskFlags, TaskState};
+
+use super::error::ControlError;
+use super::jobctl::{Jobctl, SignalFlags};
+
+/// A process of the guest, told from a later one that gets the same ID by the
+/// time it started.
+#[derive(Clone, Debug)]
+pub struct Target<'k> {
+    leader: Task<'k>,
+    pid: i32,
+    comm: String,
+    started: u64,
+}
+
+impl<'k> Target<'k> {
+    /// The user process whose ID in the initial PID namespace is `pid`.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoProcess`], [`ControlError::NotALeader`], or
+    /// [`ControlError::Unsuitable`] for kernel threads, zombies, the guest's
+    /// init and processes that are ending, executing or traced.
+    pub fn find(kernel: &'k Kernel, pid: i32) -> Result<Self, ControlError> {
+        let Some(leader) = Task::find(kernel, pid)? else {
+            return Err(Self::missing(kernel, pid)?);
+        };
+        let (comm, started) = (leader.comm()?, leader.start_boottime()?);
+        let target = Self { leader, pid, comm, started };
+        match target.obstacle()? {
+            None => Ok(target),
+            Some(why) => Err(target.unsuitable(why)),
+        }
+    }
+
+    /// Why there is no process `pid`: the number may be a thread's.
+    fn missing(kernel: &'k Kernel, pid: i32) -> Result<ControlError, ControlError> {
+        for process in Task::processes(kernel)? {
+            let process = process?;
+            for thread in process.threads()? {
+                if thread?.pid()? == pid {
+                    return Ok(ControlError::NotALeader { tid: pid, tgid: process.tgid()? });
+                }
+            }
+        }
+        Ok(ControlError::NoProcess(pid))
+    }
+
+    fn obstacle(&self) -> Result<Option<String>, KernelError> {
+        let task = self.leader;
+        if task.flags()?.contains(TaskFlags::KTHREAD) {
+            return Ok(Some("is a kernel thread".into()));
+        }
+        if self.pid == 1 {
+            return Ok(Some("is the guest's init".into()));
+        }
+        if task.exit_state()? != 0 {
+            return Ok(Some("is a zombie: its parent has yet to reap it".into()));
+        }
+        let signal = task.signal_struct()?;
+        if SignalFlags::from_bits_retain(signal.flags()?).contains(SignalFlags::GROUP_EXIT) {
+            return Ok(Some("is ending".into()));
+        }
+        if !signal.group_exec_task()?.is_null() {
+            return Ok(Some("is in execve()".into()));
+        }
+        for thread in self.threads()? {
+            if thread.ptrace()? != 0 {
+                return Ok(Some(format!("is traced (thread {})", thread.pid()?)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Its first thread.
+    pub fn leader(&self) -> Task<'k> {
+        self.leader
+    }
+
+    /// Its ID in the initial PID namespace.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its name.
+    pub fn comm(&self) -> &str {
+        &self.comm
+    }
+
+    /// Its threads now, the first thread first.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the walk.
+    pub fn threads(&self) -> Result<Vec<Task<'k>>, KernelError> {
+        self.leader.threads()?.collect()
+    }
+
+    /// Whether the process lives: it is in the list of processes, started when
+    /// it did, and is not a zombie.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the walk.
+    pub fn is_alive(&self) -> Result<bool, KernelError> {
+        match Task::find(self.leader.kernel(), self.pid)? {
+            Some(task) if task.addr() == self.leader.addr() => {
+                Ok(task.start_boottime()? == self.started && task.exit_state()? == 0)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    pub(super) fn unsuitable(&self, why: impl Into<String>) -> ControlError {
+        ControlError::Unsuitable { pid: self.pid, comm: self.comm.clone(), why: why.into() }
+    }
+
+    pub(super) fn gone(&self) -> ControlError {
+        ControlError::Gone { pid: self.pid, comm: self.comm.clone() }
+    }
+}
+
+/// Whether a thread is held by the freezer trap: parked in it, or stopped by a
+/// signal and bound to enter it when continued.
+///
+/// # Errors
+///
+/// Where guest memory cannot be read.
+pub fn is_trapped(thread: &Task<'_>) -> Result<bool, KernelError> {
+    let jobctl = Jobctl::from_bits_retain(thread.jobctl()?);
+    if !jobctl.contains(Jobctl::TRAP_FREEZE) || thread.on_cpu()? != 0 {
+        return Ok(false);
+    }
+    let state = thread.state()?;
+    if state.contains(TaskState::STOPPED) {
+        return Ok(true);
+    }
+    Ok(state.contains(TaskState::INTERRUPTIBLE) && thread.frozen()? && thread.on_rq()? == 0)
+}
+
+/// How long something may take, and how long it has taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    started: Instant,
+    within: Duration,
+}
+
+impl Deadline {
+    /// A deadline `within` from now.
+    pub fn within(within: Duration) -> Self {
+        Self { started: Instant::now(), within }
+    }
+
+    /// Waits before looking again: a tenth of the time waited so far, between
+    /// 50 µs and 5 ms, so that what is quick is seen at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::TimedOut`] once the time is over; `why` says what the
+    /// process does instead.
+    pub fn wait(
+        &self,
+        target: &Target<'_>,
+        goal: &'static str,
+        why: impl FnOnce() -> String,
+    ) -> Result<(), ControlError> {
+        let waited = self.started.elapsed();
+        if waited >= self.within {
+            return Err(ControlError::TimedOut {
+                pid: target.pid,
+                comm: target.comm.clone(),
+                goal,
+                why: why(),
+                within: self.within,
+            });
+        }
+        sleep((waited / 10).clamp(Duration::from_micros(50), Duration::from_millis(5)));
+        Ok(())
+    }
+}
+
+/// What a thread does, in the words of an error message.
+pub(super) fn describe(thread: &Task<'_>) -> String {
+    let describe = || -> Result<String, KernelError> {
+        let (tid, state) = (thread.pid()?, thread.state()?);
+        let what = if thread.on_cpu()? != 0 {
+            format!("runs on CPU {}", thread.cpu()?)
+        } else if state.is_empty() {
+            "waits for a CPU".into()
+        } else if state.contains(TaskState::UNINTERRUPTIBLE) {
+            "is in an uninterruptible sleep".into()
+        } else if state.contains(TaskState::STOPPED) {
+            "is stopped".into()
+        } else {
+            format!("sleeps (state {:#x})", state.bits())
+        };
+        Ok(format!("thread {tid} {what}"))
+    };
+    describe().unwrap_or_else(|error| error.to_string())
+}
