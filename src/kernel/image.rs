@@ -176,11 +176,9 @@ impl Kernel {
         }
     }
 
-    /// The frame that the `struct page` (or folio) at `page`, of `size` bytes
-    /// each, stands for; `None` where it is not an entry of `vmemmap`.
-    pub fn page_to_phys(&self, page: GuestVirt, size: u64) -> Option<GuestPhys> {
-        let index = page.checked_offset_from(self.vmemmap)?.checked_div(size)?;
-        crate::memory::Pfn::new(index).start()
+    /// Where the array of all `struct page` begins, that of frame 0 first.
+    pub fn vmemmap(&self) -> GuestVirt {
+        self.vmemmap
     }
 
     /// Where `addr` lies in the kernel's map of all RAM, which is linear

@@ -5,7 +5,7 @@ use crate::memory::GuestVirt;
 
 use super::cred::Cred;
 use super::path::{Inode, Path};
-use super::view::{Embedded, Ptr, Struct};
+use super::view::{Embedded, Ptr, Raw, Struct};
 
 /// Most descriptors of a process (`fs.nr_open` is 2^20 by default and 2^30 at
 /// most; tables past this are refused).
@@ -26,8 +26,38 @@ kernel_struct! {
         pos: u64 = ["f_pos"],
         /// Who opened it.
         cred: Ptr<Cred<'k>> = ["f_cred"],
+        /// Who is told of I/O: embedded up to 6.1, a pointer later.
+        owner: Raw = ["f_owner"],
         /// What its kind keeps.
         private_data: GuestVirt = ["private_data"],
+    }
+}
+
+kernel_struct! {
+    /// Who is told of I/O by a signal (`F_SETOWN`): `struct fown_struct`.
+    pub struct FownStruct: "fown_struct" {
+        /// Whom to tell; null for nobody.
+        pid: GuestVirt = ["pid"],
+    }
+}
+
+impl<'k> File<'k> {
+    /// Who is told of I/O by a signal, if anyone is.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn fown(&self) -> Result<Option<FownStruct<'k>>, KernelError> {
+        let place = self.owner()?;
+        let addr = match place.size() {
+            8 => GuestVirt::new(place.load()?),
+            _ => place.addr(),
+        };
+        if addr.is_null() {
+            return Ok(None);
+        }
+        let owner = FownStruct::at(self.kernel(), addr)?;
+        Ok((!owner.pid()?.is_null()).then_some(owner))
     }
 }
 

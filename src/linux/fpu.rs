@@ -21,6 +21,8 @@ kernel_struct! {
     (optional) pub struct Fpstate: "fpstate" {
         /// Bytes of the area.
         size: u32 = ["size"],
+        /// Components that it has a place for.
+        xfeatures: u64 = ["xfeatures"],
         /// The XSAVE area.
         regs: Raw = ["regs"],
     }
@@ -29,8 +31,8 @@ kernel_struct! {
 /// Largest XSAVE area that is read: AMX tiles end below 11 KiB
 /// (Intel SDM vol. 1, 13.4).
 const MAX_AREA: usize = 16 << 10;
-/// The legacy area and the XSAVE header (Intel SDM vol. 1, 13.4.1 and 13.4.2).
-const MIN_AREA: usize = 512 + 64;
+/// The legacy area alone: a CPU without XSAVE (Intel SDM vol. 1, 10.5.1).
+const MIN_AREA: usize = 512;
 
 impl<'k> Task<'k> {
     /// The FPU of this thread: a part of `task_struct`, or behind it since 7.2
@@ -70,6 +72,20 @@ impl<'k> Task<'k> {
         let mut area = vec![0; len];
         self.kernel().read(addr, &mut area)?;
         Ok(area)
+    }
+
+    /// Components that the area has a place for, one bit each.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn xfeatures(&self) -> Result<u64, KernelError> {
+        if let Some(fpstate) = self.fpu_state()?.fpstate()?.flatten() {
+            return fpstate.xfeatures();
+        }
+        let mut word = [0; 8];
+        self.kernel().read(super::symbol(self.kernel(), "xfeatures_mask_all")?, &mut word)?;
+        Ok(u64::from_le_bytes(word))
     }
 
     /// `fpu_kernel_xstate_size`, which 5.10 has in place of `fpstate.size`.

@@ -64,6 +64,8 @@ kernel_struct! {
         auxv: Raw = ["saved_auxv"],
         /// Where the vDSO is mapped.
         vdso: u64 = ["context.vdso"],
+        /// What is mapped there.
+        vdso_image: Ptr<VdsoImage<'k>> = ["context.vdso_image"],
         /// The local descriptor table, if there is one.
         ldt: GuestVirt = ["context.ldt"],
         /// The executable.
@@ -78,6 +80,16 @@ kernel_struct! {
         def_flags: u64 = ["def_flags"],
         /// `MEMBARRIER_STATE_*`.
         membarrier_state: u32 = ["membarrier_state.counter"],
+    }
+}
+
+kernel_struct! {
+    /// The code that the kernel maps into each process: `struct vdso_image`.
+    pub struct VdsoImage: "vdso_image" {
+        /// Its address in the kernel image.
+        data: GuestVirt = ["data"],
+        /// Its size in bytes, whole pages.
+        size: u64 = ["size"],
     }
 }
 

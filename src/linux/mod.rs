@@ -14,6 +14,8 @@ mod hrtimer;
 mod list;
 mod maple_tree;
 mod mm;
+mod nsproxy;
+mod page;
 mod path;
 mod percpu;
 mod pid;
@@ -26,12 +28,14 @@ mod timekeeping;
 mod vma;
 
 pub use cred::{Cred, GroupInfo};
-pub use file::{Fdtable, File, FilesStruct, OpenFd};
+pub use file::{Fdtable, File, FilesStruct, FownStruct, OpenFd};
 pub use fpu::{Fpstate, Fpu};
 pub use hrtimer::{CpuItimer, Hrtimer};
 pub use list::ListHead;
 pub use maple_tree::MapleTree;
-pub use mm::{Mm, MmFlags};
+pub use mm::{Mm, MmFlags, VdsoImage};
+pub use nsproxy::NsProxy;
+pub use page::Page;
 pub use path::{
     Dentry, FileLock, FileLockContext, FileSystemType, FsStruct, Inode, Mount, Path, ResolvedPath,
     SuperBlock, VfsMount,

@@ -43,6 +43,10 @@ kernel_struct! {
         it_real_incr: u64 = ["it_real_incr"],
         /// `ITIMER_PROF` and `ITIMER_VIRTUAL`, in this order.
         it: Array<CpuItimer<'k>> = ["it"],
+        /// User time of all threads so far in nanoseconds, while a timer of `it` is set.
+        timer_utime: u64 = ["cputimer.cputime_atomic.utime.counter"],
+        /// Kernel time likewise.
+        timer_stime: u64 = ["cputimer.cputime_atomic.stime.counter"],
         /// POSIX timers: null, or a list that points at itself, when there are none.
         posix_timers: Raw = ["posix_timers"],
         /// `struct rlimit[16]`.

@@ -20,6 +20,9 @@ pub static DECLARATIONS: Declarations = Declarations {
     structs: &[
         Task::declaration(),
         Mm::declaration(),
+        VdsoImage::declaration(),
+        Page::declaration(),
+        NsProxy::declaration(),
         Vma::declaration(),
         SpecialMapping::declaration(),
         MapleTree::declaration(),
@@ -40,6 +43,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         FilesStruct::declaration(),
         Fdtable::declaration(),
         File::declaration(),
+        FownStruct::declaration(),
         Path::declaration(),
         FsStruct::declaration(),
         Dentry::declaration(),
@@ -66,6 +70,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         required(&["special_mapping_vmops"]),
         SymbolDecl { name: "timekeeper", names: &["timekeeper_data", "tk_core"], optional: false },
         optional(&["fpu_kernel_xstate_size"]),
+        optional(&["xfeatures_mask_all"]),
         // What tells one kind of open file from another: `file.f_op`.
         optional(&["memory_fops"]),
         optional(&["null_fops"]),
@@ -111,9 +116,12 @@ pub static DECLARATIONS: Declarations = Declarations {
         optional(&["futex_wait_restart"]),
         optional(&["posix_cpu_nsleep_restart"]),
         optional(&["alarm_timer_nsleep_restart"]),
+        // Frames that stand for memory nobody has written to.
+        SymbolDecl { name: "zero_pfn", names: &["zero_page_pfn", "zero_pfn"], optional: false },
+        required(&["huge_zero_pfn"]),
         // Standard-format layout of the XSAVE area, by component.
-        optional(&["xstate_offsets"]),
-        optional(&["xstate_sizes"]),
+        required(&["xstate_offsets"]),
+        required(&["xstate_sizes"]),
         optional(&["xstate_flags"]),
     ],
 };

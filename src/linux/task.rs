@@ -7,6 +7,7 @@ use super::cred::Cred;
 use super::file::FilesStruct;
 use super::list::ListHead;
 use super::mm::Mm;
+use super::nsproxy::NsProxy;
 use super::path::FsStruct;
 use super::pid::Pid;
 use super::sched::CallSingleNode;
@@ -108,7 +109,7 @@ kernel_struct! {
         /// Its root and working directory.
         fs: Ptr<FsStruct<'k>> = ["fs"],
         /// Its namespaces.
-        nsproxy: GuestVirt = ["nsproxy"],
+        nsproxy: Ptr<NsProxy<'k>> = ["nsproxy"],
         /// What its process shares of signals.
         signal: Ptr<SignalStruct<'k>> = ["signal"],
         /// Its signal handlers.
@@ -165,6 +166,14 @@ kernel_struct! {
         cpus_ptr: GuestVirt = ["cpus_ptr"],
         /// Whether it is traced: `PT_*`.
         ptrace: u32 = ["ptrace"],
+        /// Protection-key rights, kept apart from the XSAVE area since 5.14.
+        pkru: u32 = ?["thread.pkru"],
+        /// Audit login user; -1 for none.
+        login_uid: u32 = ?["loginuid.val"],
+        /// Its children, by their `sibling`.
+        children: Embedded<ListHead<'k>> = ["children"],
+        /// Its place among its parent's children.
+        sibling: Embedded<ListHead<'k>> = ["sibling"],
         /// User `FS` base, while it does not run.
         fs_base: u64 = ["thread.fsbase"],
         /// User `GS` base, while it does not run.
