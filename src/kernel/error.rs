@@ -28,6 +28,15 @@ pub enum KernelError {
         /// What is wrong with it.
         why: String,
     },
+    /// What claims to be VMCOREINFO is not that of a running kernel.
+    #[error("VMCOREINFO in guest memory is not of a running kernel: {0}")]
+    Vmcoreinfo(&'static str),
+    /// The kernel's symbol tables cannot be read.
+    #[error("the guest kernel's symbol tables (kallsyms) cannot be read: {0}")]
+    Kallsyms(&'static str),
+    /// The kernel's type information cannot be read.
+    #[error("the guest kernel's type information (BTF) cannot be read: {0}")]
+    Btf(&'static str),
     /// The kernel lacks a declared field.
     #[error("kernel {release}: struct {structure} has none of: {}", paths.join(", "))]
     MissingField {

@@ -7,9 +7,13 @@
 mod declare;
 mod error;
 mod image;
+mod image_copy;
+pub mod kallsyms;
 mod profile;
+pub mod vmcoreinfo;
 
 pub use declare::{Declarations, FieldDecl, StructDecl, SymbolDecl};
 pub use error::KernelError;
 pub use image::{BASE_SYMBOLS, Kernel, Located, Member, StructLayout};
+pub use image_copy::ImageCopy;
 pub use profile::{Bits, Profile, ProfileMember, ProfileStruct};

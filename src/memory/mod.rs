@@ -14,6 +14,9 @@ mod mapped;
 mod paging;
 mod sigbus;
 
+#[cfg(test)]
+pub(crate) use guest::tests;
+
 pub use address::{GuestPhys, GuestVirt, PAGE_SIZE, Pfn};
 pub use guest::{Backing, GuestMemory, MemoryError, Region};
 pub use mapped::MappedFile;
