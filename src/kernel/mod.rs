@@ -4,6 +4,7 @@
 //! resolves that into a [`Profile`] from what the guest's own memory holds, and
 //! [`Kernel`] reads memory by it.
 
+pub mod btf;
 mod declare;
 mod error;
 mod image;
