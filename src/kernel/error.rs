@@ -28,6 +28,15 @@ pub enum KernelError {
         /// What is wrong with it.
         why: String,
     },
+    /// No kernel runs in this memory.
+    #[error(
+        "no running Linux kernel found in guest memory ({claims} pages looked like its VMCOREINFO): \
+         the guest is still booting, runs another system, or its memory is encrypted"
+    )]
+    NotFound {
+        /// Pages that looked like VMCOREINFO.
+        claims: usize,
+    },
     /// What claims to be VMCOREINFO is not that of a running kernel.
     #[error("VMCOREINFO in guest memory is not of a running kernel: {0}")]
     Vmcoreinfo(&'static str),

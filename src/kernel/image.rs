@@ -16,7 +16,14 @@ pub(super) const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 /// Symbols that every profile holds beside the declared ones: the variables
 /// with the bases of the kernel's regions under `CONFIG_RANDOMIZE_MEMORY`, and
 /// what shows that a profile fits.
-pub const BASE_SYMBOLS: &[&str] = &["page_offset_base", "vmemmap_base", "linux_banner"];
+pub const BASE_SYMBOLS: &[&str] = &[
+    "page_offset_base",
+    "vmemmap_base",
+    "linux_banner",
+    "init_task",
+    "real_mode_header",
+    "secondary_startup_64",
+];
 
 /// Where a running kernel lies, as VMCOREINFO tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::vmcoreinfo::VmcoreInfo;
 
 /// Bytes that are copied at most. Distributions' images have some 40 MiB up to
 /// their data; `KERNEL_IMAGE_SIZE` allows 1 GiB.
-const COPY_MAX: u64 = 256 << 20;
+pub(super) const COPY_MAX: u64 = 256 << 20;
 
 /// The kernel image from `_stext` up to its data, copied once, so that the
 /// guest cannot change what is being looked at. Symbol tables and types are

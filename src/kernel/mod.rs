@@ -4,15 +4,22 @@
 //! resolves that into a [`Profile`] from what the guest's own memory holds, and
 //! [`Kernel`] reads memory by it.
 
+mod attach;
 pub mod btf;
+mod cache;
 mod declare;
 mod error;
+mod evidence;
+mod fit;
 mod image;
 mod image_copy;
 pub mod kallsyms;
 mod profile;
+mod resolve;
 pub mod vmcoreinfo;
 
+pub use attach::{AttachDurations, AttachReport};
+pub use cache::{InstanceId, ProfileCache};
 pub use declare::{Declarations, FieldDecl, StructDecl, SymbolDecl};
 pub use error::KernelError;
 pub use image::{BASE_SYMBOLS, Kernel, Located, Member, StructLayout};

@@ -85,7 +85,7 @@ impl Btf<'_> {
         let size = self.size_of(at.of)?;
         let (signed, old_width) = self.integer(at.of);
         let (offset, size, bits) = match at.width.max(old_width) {
-            0 if at.bit % 8 != 0 => return None,
+            0 if !at.bit.is_multiple_of(8) => return None,
             0 => (at.bit / 8, size, None),
             width => bit_field(at.bit, width, size)?,
         };

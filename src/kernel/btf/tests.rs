@@ -36,7 +36,7 @@ impl Builder {
     }
 
     fn int(&mut self, name: &str, size: u32, encoding: u32) -> u32 {
-        self.add(name, u32::from(kind::INT) << 24, size, &[encoding << 24 | size * 8])
+        self.add(name, u32::from(kind::INT) << 24, size, &[(encoding << 24) | (size * 8)])
     }
 
     fn reference(&mut self, kind: u8, name: &str, to: u32) -> u32 {
@@ -58,9 +58,9 @@ impl Builder {
         let flag = members.iter().any(|member| member.3 > 0);
         let mut entries = Vec::new();
         for (name, of, bit, width) in members {
-            entries.extend([self.name(name), *of, bit | width << 24]);
+            entries.extend([self.name(name), *of, bit | (width << 24)]);
         }
-        let info = u32::from(flag) << 31 | u32::from(kind) << 24 | members.len() as u32;
+        let info = (u32::from(flag) << 31) | (u32::from(kind) << 24) | members.len() as u32;
         self.add(name, info, size, &entries)
     }
 
@@ -111,7 +111,10 @@ fn sample() -> Vec<u8> {
     btf.finish(24)
 }
 
-fn member(blob: &[u8], of: &str, path: &str) -> Option<(u64, u64, Option<(u8, u8)>, bool, String)> {
+/// Offset, size, first bit and width, whether signed, type.
+type Found = (u64, u64, Option<(u8, u8)>, bool, String);
+
+fn member(blob: &[u8], of: &str, path: &str) -> Option<Found> {
     let btf = Btf::parse(blob).unwrap();
     let id = *btf.composites(of).last()?;
     let found = btf.member(id, path)?;

@@ -17,7 +17,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use crate::memory::GuestVirt;
 
@@ -53,6 +53,19 @@ pub struct TableAddresses {
     /// `kallsyms_relative_base`, which kernels with offsets relative to their
     /// own place have no more.
     pub relative_base: Option<GuestVirt>,
+}
+
+impl TableAddresses {
+    /// The tables, without what KASLR relocates.
+    fn parts(&self, count: u32) -> Option<Vec<Range<GuestVirt>>> {
+        let part = |start: GuestVirt, len| Some(start..start.checked_add(len)?);
+        Some(vec![
+            self.names..self.token_table,
+            // The index follows the token table in every layout.
+            self.token_table..self.token_index.checked_add(TOKENS as u64 * 2)?,
+            part(self.offsets, u64::from(count) * 4)?,
+        ])
+    }
 }
 
 /// A kernel symbol.
@@ -104,6 +117,7 @@ pub struct Kallsyms<'a> {
     tokens: Tokens<'a>,
     offsets: &'a [u8],
     coding: Coding,
+    parts: Vec<Range<GuestVirt>>,
 }
 
 impl<'a> Kallsyms<'a> {
@@ -133,6 +147,7 @@ impl<'a> Kallsyms<'a> {
             tokens: Tokens::read(image, tables).ok_or(bad("no tokens"))?,
             offsets,
             coding: coding(offsets, base, tables.offsets),
+            parts: tables.parts(count).ok_or(bad("they leave the address space"))?,
         };
         if !symbols.fits(image.start()) {
             return Err(bad("the addresses are not those of this kernel"));
@@ -184,6 +199,36 @@ impl<'a> Kallsyms<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// The bytes between two symbols; `None` where the kernel lacks one.
+    ///
+    /// # Errors
+    ///
+    /// As [`visit`](Self::visit).
+    pub fn range_of(
+        &self,
+        start: &str,
+        end: &str,
+    ) -> Result<Option<Range<GuestVirt>>, KernelError> {
+        let (mut from, mut to) = (None, None);
+        let found = self.visit(|symbol| {
+            if symbol.name == start {
+                from = Some(symbol.addr);
+            } else if symbol.name == end {
+                to = Some(symbol.addr);
+            }
+            match (from, to) {
+                (Some(from), Some(to)) => ControlFlow::Break(from..to),
+                _ => ControlFlow::Continue(()),
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// The parts of the image that the symbols were read from.
+    pub fn parts(&self) -> Vec<Range<GuestVirt>> {
+        self.parts.clone()
     }
 
     fn addresses(&self) -> impl Iterator<Item = GuestVirt> {
