@@ -5,6 +5,8 @@
     machine   one VM: its record on disk, and whether its QEMU lives
     qemu      the QEMU command line, starting and stopping it
     accel     whether KVM can really run a guest kernel here
-    agent     client of the guest agent: run programs, move files
+    agent     client of the guest agent, runs programs in the guest
+    files     copies files between host and guest
+    console   the serial console on this terminal
     commands  the subcommands of `vm`
 """

@@ -28,9 +28,6 @@ CALL_TIMEOUT = 60.0
 # While a command is young we stay connected and poll often; an old one is asked
 # for now and then, with the socket free for others in between. In seconds.
 YOUNG, POLL_YOUNG, POLL_OLD = 1.0, 0.025, 0.05
-# Bytes in one guest-file-read or guest-file-write; the agent keeps all of a
-# call and of its base64 form in memory.
-FILE_CHUNK = 1 << 20
 
 
 class AgentError(VmError):
@@ -79,6 +76,8 @@ class Session:
             self._socket.sendall(data + b"\n")
         except TimeoutError:
             raise self._stuck() from None
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._closed() from None
 
     def _line(self, deadline: float) -> bytes:
         """The next line from the agent."""
@@ -90,12 +89,17 @@ class Session:
                 data = self._socket.recv(1 << 20)
             except TimeoutError:
                 raise self._stuck() from None
+            except ConnectionResetError:
+                data = b""
             if not data:
-                raise VmError(f"{self._machine.name}: QEMU closed the guest agent's socket")
+                raise self._closed()
             self._received += data
         line = bytes(self._received[:end])
         del self._received[:end + 1]
         return line
+
+    def _closed(self) -> VmError:
+        return VmError(f"{self._machine.name}: QEMU closed the guest agent's socket: did it end?")
 
     def _stuck(self) -> VmError:
         return VmError(f"{self._machine.name}: the guest agent does not answer: "
@@ -140,25 +144,41 @@ class Finished:
     """The agent keeps 16 MiB of each stream and drops the rest."""
 
 
-def run(machine: Machine, argv: list[str]) -> Finished:
-    """Runs a program in the guest and waits until it and all that hold its output are done."""
-    begin = time.monotonic()
-    with session(machine) as agent:
-        pid = agent.call("guest-exec", path=argv[0], arg=argv[1:], capture_output=True)["pid"]
-        while not (status := agent.call("guest-exec-status", pid=pid))["exited"]:
-            if time.monotonic() - begin > YOUNG:
-                break
-            time.sleep(POLL_YOUNG)
-    while not status["exited"]:
-        time.sleep(POLL_OLD)
-        with session(machine) as agent:
-            status = agent.call("guest-exec-status", pid=pid)
+def start(agent: Session, argv: list[str]) -> int:
+    """Starts a program in the guest, its output kept by the agent; returns its PID."""
+    return agent.call("guest-exec", path=argv[0], arg=argv[1:], capture_output=True)["pid"]
+
+
+def outcome(agent: Session, pid: int) -> Finished | None:
+    """How the program that `start` started ended; None while it runs or something holds its output.
+
+    The agent forgets the program once it has told.
+    """
+    status = agent.call("guest-exec-status", pid=pid)
+    if not status["exited"]:
+        return None
     return Finished(
         status=128 + status["signal"] if "signal" in status else status.get("exitcode", 0),
         stdout=base64.b64decode(status.get("out-data", "")),
         stderr=base64.b64decode(status.get("err-data", "")),
         truncated=status.get("out-truncated", False) or status.get("err-truncated", False),
     )
+
+
+def run(machine: Machine, argv: list[str]) -> Finished:
+    """Runs a program in the guest and waits until it and all that hold its output are done."""
+    begin = time.monotonic()
+    with session(machine) as agent:
+        pid = start(agent, argv)
+        while not (done := outcome(agent, pid)):
+            if time.monotonic() - begin > YOUNG:
+                break
+            time.sleep(POLL_YOUNG)
+    while not done:
+        time.sleep(POLL_OLD)
+        with session(machine) as agent:
+            done = outcome(agent, pid)
+    return done
 
 
 def shell(machine: Machine, script: str, *arguments: str) -> str:
@@ -168,29 +188,3 @@ def shell(machine: Machine, script: str, *arguments: str) -> str:
         said = done.stderr.decode(errors="replace").strip()
         raise VmError(f"{machine.name}: {said or f'status {done.status} in the guest'}")
     return done.stdout.decode(errors="replace")
-
-
-def write_file(machine: Machine, path: str, source, mode: int) -> None:
-    """Writes the open binary file `source` to `path` in the guest."""
-    with session(machine) as agent:
-        handle = agent.call("guest-file-open", path=path, mode="w")
-        try:
-            while data := source.read(FILE_CHUNK):
-                agent.call("guest-file-write", handle=handle, buf_b64=base64.b64encode(data).decode())
-        finally:
-            agent.call("guest-file-close", handle=handle)
-    shell(machine, 'chmod "$1" "$2"', f"{mode:o}", path)
-
-
-def read_file(machine: Machine, path: str, target) -> None:
-    """Copies the guest's file `path` to the open binary file `target`."""
-    with session(machine) as agent:
-        handle = agent.call("guest-file-open", path=path, mode="r")
-        try:
-            while True:
-                part = agent.call("guest-file-read", handle=handle, count=FILE_CHUNK)
-                target.write(base64.b64decode(part["buf-b64"]))
-                if part["eof"]:
-                    break
-        finally:
-            agent.call("guest-file-close", handle=handle)

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import accel, agent, console, image, machine, qemu, recipe
+from . import accel, agent, console, files, image, machine, qemu, recipe
 from .errors import VmError
 
 DESCRIPTION = "Runs small Debian VMs for trying and testing ovmigrate."
@@ -69,17 +69,13 @@ def spawn(options, tail: list[str]) -> int:
 
 def push(options, _tail) -> int:
     """copy a file of the host into the guest, with its mode"""
-    vm = machine.running(options.name)
-    with open(options.source, "rb") as source:
-        agent.write_file(vm, options.target, source, os.fstat(source.fileno()).st_mode & 0o7777)
+    files.push(machine.running(options.name), options.source, options.target)
     return 0
 
 
 def pull(options, _tail) -> int:
     """copy a file of the guest to the host"""
-    vm = machine.running(options.name)
-    with open(options.target, "wb") as target:
-        agent.read_file(vm, options.source, target)
+    files.pull(machine.running(options.name), options.source, options.target)
     return 0
 
 

@@ -19,6 +19,8 @@ SOCKET_PATH_MAX = 107
 # finds its PID free in another. pid_max is 4194304 in the guests.
 PID_RANGE = 100_000
 SLOTS = 40
+# Name of the virtio serial port that `vm push` sends files through.
+FILES_PORT = "org.ovmigrate.files.0"
 # Time for QEMU to flush its disk and leave after SIGTERM, in seconds.
 QUIT_TIMEOUT = 10
 
@@ -50,6 +52,7 @@ class Machine:
     qmp: str = field(init=False)
     test_qmp: str = field(init=False)
     agent: str = field(init=False)
+    files: str = field(init=False)
     console: str = field(init=False)
     serial_log: str = field(init=False)
     qemu_log: str = field(init=False)
@@ -60,6 +63,7 @@ class Machine:
         self.qmp = str(folder / "qmp.sock")
         self.test_qmp = str(folder / "test-qmp.sock")
         self.agent = str(folder / "agent.sock")
+        self.files = str(folder / "files.sock")
         self.console = str(folder / "console.sock")
         self.serial_log = str(folder / "serial.log")
         self.qemu_log = str(folder / "qemu.log")

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import agent, paths
 from .errors import VmError
 from .image import Image
-from .machine import Machine, start_time
+from .machine import FILES_PORT, Machine, start_time
 
 # Until the guest agent must have answered, in seconds: some ten times what a
 # boot takes under TCG on an idle machine.
@@ -40,6 +40,8 @@ def command_line(machine: Machine, image: Image, extra: list[str]) -> list[str]:
         "-device", "virtio-serial-pci,id=serial",
         "-chardev", f"socket,id=agent,path={machine.agent},server=on,wait=off",
         "-device", "virtserialport,bus=serial.0,chardev=agent,name=org.qemu.guest_agent.0",
+        "-chardev", f"socket,id=files,path={machine.files},server=on,wait=off",
+        "-device", f"virtserialport,bus=serial.0,chardev=files,name={FILES_PORT}",
         "-chardev", f"socket,id=console,path={machine.console},server=on,wait=off,logfile={machine.serial_log}",
         "-serial", "chardev:console",
     ]
