@@ -179,17 +179,27 @@ fn raising_an_interrupt_leaves_the_vm_paused_and_the_stub_closed() {
         answer.as_array().unwrap().iter().map(|c| c["label"].to_string()).collect::<Vec<_>>()
     };
     for vcpu in domain.vcpus().unwrap().iter().cycle().take(20) {
-        let pause = domain.pause().unwrap();
+        let mut pause = domain.pause_to_interrupt().unwrap();
         pause.raise(&[Interrupt { apic_id: vcpu.apic_id, vector: 0xfd }]).unwrap();
         assert_eq!(state(&domain), "paused");
         pause.resume().unwrap();
         assert_eq!(state(&domain), "running");
     }
     assert!(!chardevs(&domain).iter().any(|label| label.contains("ovmigrate")));
+    // What a process of ours that was killed leaves is removed.
+    let mut pause = domain.pause().unwrap();
+    pause.raise(&[Interrupt { apic_id: 1, vector: 0xfd }]).unwrap();
+    std::mem::forget(pause);
+    drop(domain);
+    let domain = Domain::find(&vm.name).unwrap();
+    let mut pause = domain.pause().unwrap();
+    pause.raise(&[Interrupt { apic_id: 1, vector: 0xfd }]).unwrap();
+    pause.resume().unwrap();
+    assert!(!chardevs(&domain).iter().any(|label| label.contains("ovmigrate")));
     // A debugger is not thrown out.
     let path = vm.socket("gdb");
     domain.qmp().human(&format!("gdbserver unix:{},server=on,wait=off", path.display())).unwrap();
-    let pause = domain.pause().unwrap();
+    let mut pause = domain.pause().unwrap();
     let error = pause.raise(&[Interrupt { apic_id: 0, vector: 0xfd }]).unwrap_err().to_string();
     assert!(error.contains("stub is in use"), "{error}");
 }

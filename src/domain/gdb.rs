@@ -12,12 +12,14 @@
 //! under the client (`gdbserver none`) instead of detaching from it.
 
 use std::io::{self, Read, Write};
+use std::iter;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::Domain;
 use super::error::{DomainError, Result};
 use super::pause::Pause;
 use super::qmp::Qmp;
@@ -55,6 +57,29 @@ impl Interrupt {
     }
 }
 
+impl Domain {
+    /// Pauses the VM in order to [`raise`](Pause::raise) interrupts: what can
+    /// be prepared for that is done before the VM stops.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pause`](Self::pause) and of [`raise`](Pause::raise), in
+    /// which case the VM has not been paused.
+    pub fn pause_to_interrupt(&self) -> Result<Pause<'_>> {
+        let stub = Stub::prepare(&mut self.qmp())?;
+        match self.pause() {
+            Ok(mut pause) => {
+                pause.stub = Some(stub);
+                Ok(pause)
+            }
+            Err(e) => {
+                stub.close(&mut self.qmp())?;
+                Err(e)
+            }
+        }
+    }
+}
+
 impl Pause<'_> {
     /// Raises interrupts. They are delivered when the VM continues.
     ///
@@ -63,64 +88,85 @@ impl Pause<'_> {
     /// [`DomainError::Refused`] where a debugger is attached to the VM or its
     /// accelerator has no gdb stub; [`DomainError::Protocol`] where the stub
     /// answers otherwise than expected. Some may have been raised then.
-    pub fn raise(&self, interrupts: &[Interrupt]) -> Result<()> {
+    pub fn raise(&mut self, interrupts: &[Interrupt]) -> Result<()> {
         let messages: Vec<_> = interrupts.iter().map(|i| i.message()).collect::<Result<_>>()?;
         if messages.is_empty() {
             return Ok(());
         }
-        let mut qmp = self.domain().qmp();
-        let mut stub = Stub::open(&mut qmp)?;
-        let result = stub.write_words(&messages);
-        let closed = close(&mut qmp);
-        result.and(closed)
+        let qmp = &mut self.domain().qmp();
+        let stub = match &mut self.stub {
+            Some(stub) => stub,
+            None => self.stub.insert(Stub::prepare(qmp)?),
+        };
+        stub.open(qmp)?;
+        stub.write_words(&messages)
     }
 }
 
-/// QEMU's end is its gdb stub.
+/// A socket whose other end is, or is about to be, QEMU's gdb stub.
 #[derive(Debug)]
-struct Stub {
+pub(super) struct Stub {
     stream: UnixStream,
+    /// Whether the stub uses it yet.
+    open: bool,
     deadline: Instant,
 }
 
 impl Stub {
-    fn open(qmp: &mut Qmp) -> Result<Self> {
-        refuse_if_debugged(qmp)?;
+    /// Gives QEMU its end of the socket. The VM is not touched.
+    fn prepare(qmp: &mut Qmp) -> Result<Self> {
         let (ours, theirs) =
             UnixStream::pair().map_err(|e| DomainError::io("no socket pair", e))?;
-        qmp.send_fd(CHARDEV, theirs.as_fd())?;
         let address = json!({ "type": "fd", "data": { "str": CHARDEV } });
         let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
-        qmp.execute("chardev-add", json!({ "id": CHARDEV, "backend": backend }))?;
-        let answer = qmp.human(&format!("gdbserver chardev:{CHARDEV}"))?;
-        if !answer.starts_with("Waiting for gdb connection") {
-            qmp.execute("chardev-remove", json!({ "id": CHARDEV }))?;
-            return Err(refused(answer.trim()));
-        }
-        Ok(Self { stream: ours, deadline: Instant::now() + LIMIT })
+        make_way(qmp)?;
+        let commands = [
+            ("getfd", json!({ "fdname": CHARDEV })),
+            ("chardev-add", json!({ "id": CHARDEV, "backend": backend })),
+        ];
+        qmp.execute_all(&commands, Some(theirs.as_fd()))?
+            .into_iter()
+            .try_for_each(|a| a.map(drop))?;
+        Ok(Self { stream: ours, open: false, deadline: Instant::now() })
     }
 
-    /// Writes 4-byte words to guest-physical addresses.
-    fn write_words(&mut self, words: &[(u64, u32)]) -> Result<()> {
-        self.command("Qqemu.PhyMemMode:1")?;
-        for &(address, word) in words {
-            let bytes = word.to_le_bytes();
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            self.command(&format!("M{address:x},{:x}:{hex}", bytes.len()))?;
-        }
-        // The mode outlives the connection: leave it as a debugger expects it.
-        self.command("Qqemu.PhyMemMode:0")
-    }
-
-    /// Sends a packet that is answered by `OK` or an error.
-    fn command(&mut self, payload: &str) -> Result<()> {
-        let failed = |e: io::Error| match e.kind() {
-            io::ErrorKind::TimedOut => {
-                DomainError::TimedOut { from: "QEMU's gdb stub".into(), limit: LIMIT }
+    /// Makes QEMU's gdb stub use the socket. That stops the VM, were it running.
+    fn open(&mut self, qmp: &mut Qmp) -> Result<()> {
+        if !self.open {
+            let answer = qmp.human(&format!("gdbserver chardev:{CHARDEV}"))?;
+            self.open = answer.starts_with("Waiting for gdb connection");
+            if !self.open {
+                return Err(refused(answer.trim()));
             }
-            _ => DomainError::io("QEMU's gdb stub", e),
-        };
-        self.stream.write_all(packet(payload).as_bytes()).map_err(failed)?;
+        }
+        self.deadline = Instant::now() + LIMIT;
+        Ok(())
+    }
+
+    /// Takes the socket away from QEMU. Closing the stub deletes its
+    /// character device.
+    pub(super) fn close(self, qmp: &mut Qmp) -> Result<()> {
+        if self.open { close_stub(qmp) } else { remove_chardev(qmp) }
+    }
+
+    /// Writes 4-byte words to guest-physical addresses, all in one trip: the
+    /// stub takes packets one after another, and a new one for the
+    /// acknowledgement of its answer to the last.
+    fn write_words(&mut self, words: &[(u64, u32)]) -> Result<()> {
+        let writes = words.iter().map(|(address, word)| {
+            let [a, b, c, d] = word.to_le_bytes();
+            format!("M{address:x},4:{a:02x}{b:02x}{c:02x}{d:02x}")
+        });
+        // The mode outlives the connection: leave it as a debugger expects it.
+        let (before, after) = ("Qqemu.PhyMemMode:1".into(), "Qqemu.PhyMemMode:0".into());
+        let commands: Vec<String> = iter::once(before).chain(writes).chain([after]).collect();
+        let packets: String = commands.iter().map(|command| packet(command)).collect();
+        self.stream.write_all(packets.as_bytes()).map_err(failed)?;
+        commands.iter().try_for_each(|command| self.expect_ok(command))
+    }
+
+    /// Reads the answer to a command that is answered by `OK` or an error.
+    fn expect_ok(&mut self, command: &str) -> Result<()> {
         loop {
             let answer = self.receive().map_err(failed)?;
             match answer.as_slice() {
@@ -129,7 +175,7 @@ impl Stub {
                 [b'T' | b'S' | b'O', ..] => {}
                 other => {
                     let answer = String::from_utf8_lossy(other);
-                    let detail = format!("{payload} was answered by {answer:?}");
+                    let detail = format!("{command} was answered by {answer:?}");
                     return Err(DomainError::protocol("QEMU's gdb stub", detail));
                 }
             }
@@ -164,24 +210,40 @@ impl Stub {
     }
 }
 
-/// Closes the stub. QEMU deletes its character device by that.
-fn close(qmp: &mut Qmp) -> Result<()> {
+fn close_stub(qmp: &mut Qmp) -> Result<()> {
     let answer = qmp.human("gdbserver none")?;
     if answer.starts_with("Disabled gdbserver") { Ok(()) } else { Err(refused(answer.trim())) }
 }
 
-/// QEMU has one gdb stub: opening it would throw out a debugger. One of ours
-/// is left over from a process that died, and only has to be closed.
-fn refuse_if_debugged(qmp: &mut Qmp) -> Result<()> {
+fn remove_chardev(qmp: &mut Qmp) -> Result<()> {
+    qmp.execute("chardev-remove", json!({ "id": CHARDEV })).map(drop)
+}
+
+/// QEMU has one gdb stub: opening it would throw out a debugger, so that is
+/// refused. What a process of ours that was killed has left over is removed.
+fn make_way(qmp: &mut Qmp) -> Result<()> {
     let answer = qmp.execute("query-chardev", json!({}))?;
     let chardevs = answer.as_array().map_or(&[][..], Vec::as_slice);
-    let is_open = |label| chardevs.iter().any(|chardev| chardev["label"] == label);
-    if is_open(OPERATORS_CHARDEV) {
-        return Err(refused(
-            "the VM's gdb stub is in use; close it with the monitor command gdbserver none",
-        ));
+    let exists = |label| chardevs.iter().any(|chardev| chardev["label"] == label);
+    if exists(OPERATORS_CHARDEV) {
+        let reason =
+            "the VM's gdb stub is in use; close it with the monitor command gdbserver none";
+        return Err(refused(reason));
     }
-    if is_open(CHARDEV) { close(qmp) } else { Ok(()) }
+    if exists(CHARDEV) && remove_chardev(qmp).is_err() {
+        // It is in use: by the stub.
+        close_stub(qmp)?;
+    }
+    Ok(())
+}
+
+fn failed(error: io::Error) -> DomainError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => {
+            DomainError::TimedOut { from: "QEMU's gdb stub".into(), limit: LIMIT }
+        }
+        _ => DomainError::io("QEMU's gdb stub", error),
+    }
 }
 
 fn refused(reason: &str) -> DomainError {
@@ -201,11 +263,12 @@ fn checksum(payload: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// A stub whose QEMU has sent `answers` already.
+    /// An open stub whose QEMU has sent `answers` already.
     fn stub(answers: &str) -> (Stub, UnixStream) {
         let (stream, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(answers.as_bytes()).unwrap();
-        (Stub { stream, deadline: Instant::now() + Duration::from_millis(200) }, theirs)
+        let deadline = Instant::now() + Duration::from_millis(200);
+        (Stub { stream, open: true, deadline }, theirs)
     }
 
     #[test]
@@ -223,16 +286,17 @@ mod tests {
         drop(stub);
         let mut sent = String::new();
         theirs.read_to_string(&mut sent).unwrap();
-        assert_eq!(sent, "$Qqemu.PhyMemMode:1#77+$Mfee01000,4:fd000000#f2+$Qqemu.PhyMemMode:0#76+");
+        let packets = "$Qqemu.PhyMemMode:1#77$Mfee01000,4:fd000000#f2$Qqemu.PhyMemMode:0#76";
+        assert_eq!(sent, format!("{packets}+++"));
     }
 
     #[test]
     fn a_late_stop_reply_is_not_the_answer() {
         let stop = packet("T02thread:01;");
-        assert!(stub(&format!("+{stop}+$OK#9a")).0.command("x").is_ok());
-        let error =
-            stub(&format!("+{stop}+{}", packet("E14"))).0.command("M0,4:00000000").unwrap_err();
-        assert!(error.to_string().contains("E14"), "{error}");
+        assert!(stub(&format!("+{stop}+$OK#9a")).0.expect_ok("x").is_ok());
+        let (mut stub, _theirs) = stub(&format!("+{stop}+{}", packet("E14")));
+        let error = stub.expect_ok("M0,4:00000000").unwrap_err().to_string();
+        assert!(error.contains("E14"), "{error}");
     }
 
     #[test]
@@ -243,7 +307,7 @@ mod tests {
             (String::new(), "no answer"),
         ] {
             let (mut stub, _theirs) = stub(&answers);
-            let error = stub.command("x").unwrap_err().to_string();
+            let error = stub.expect_ok("x").unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -24,7 +24,7 @@ pub use gdb::Interrupt;
 pub use pause::Pause;
 use pause::PauseState;
 pub use process::QemuProcess;
-pub use qmp::Qmp;
+pub use qmp::{Command, Qmp};
 pub use ram::{RamBlock, SharedFile};
 pub use vcpu::Vcpu;
 

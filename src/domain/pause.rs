@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::Domain;
 use super::error::{DomainError, Result};
+use super::gdb::Stub;
 
 /// What a pause needs that lasts as long as the attachment.
 #[derive(Debug, Default)]
@@ -59,6 +60,8 @@ pub struct Pause<'a> {
     domain: &'a Domain,
     since: Instant,
     resumed: bool,
+    /// For raising interrupts; closed once the VM runs again.
+    pub(super) stub: Option<Stub>,
 }
 
 impl Domain {
@@ -79,7 +82,7 @@ impl Domain {
     fn stop(&self) -> Result<Pause<'_>> {
         self.require_running()?;
         self.pause.arm(self.qmp().as_fd())?;
-        let pause = Pause { domain: self, since: Instant::now(), resumed: false };
+        let pause = Pause { domain: self, since: Instant::now(), resumed: false, stub: None };
         // From here on the guard continues the VM, also where `stop` has
         // failed half-way.
         self.qmp().execute("stop", json!({}))?;
@@ -100,16 +103,20 @@ impl<'a> Pause<'a> {
     ///
     /// What QEMU says; the VM may then still be paused.
     pub fn resume(mut self) -> Result<Duration> {
-        self.cont()?;
-        Ok(self.since.elapsed())
+        self.cont()
     }
 
-    fn cont(&mut self) -> Result<()> {
+    fn cont(&mut self) -> Result<Duration> {
         self.domain.qmp().execute("cont", json!({}))?;
+        let paused = self.since.elapsed();
         self.resumed = true;
-        self.domain.pause.disarm();
-        self.domain.pause.paused.store(false, Ordering::Release);
-        Ok(())
+        let state = &self.domain.pause;
+        state.disarm();
+        state.paused.store(false, Ordering::Release);
+        if let Some(stub) = self.stub.take() {
+            stub.close(&mut self.domain.qmp())?;
+        }
+        Ok(paused)
     }
 }
 
@@ -118,7 +125,7 @@ impl Drop for Pause<'_> {
         if !self.resumed
             && let Err(e) = self.cont()
         {
-            tracing::error!("VM {} could not be continued: {e}", self.domain.name);
+            tracing::error!("VM {} may still be paused: {e}", self.domain.name);
         }
     }
 }

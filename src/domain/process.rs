@@ -37,10 +37,18 @@ impl QemuProcess {
     ///
     /// [`DomainError::NotQemu`] where there is none.
     pub fn open(pid: i32) -> Result<Self> {
+        // Most processes are told apart by this one system call. Another
+        // user's cannot be asked for it: then its first argument has to do.
+        let exe = fs::read_link(format!("/proc/{pid}/exe"));
+        match &exe {
+            Ok(exe) if names_qemu(exe) => {}
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+            _ => return Err(DomainError::NotQemu(pid)),
+        }
         let cmdline =
             fs::read(format!("/proc/{pid}/cmdline")).map_err(|_| DomainError::NotQemu(pid))?;
         let args = split_cmdline(&cmdline);
-        if !is_qemu(pid, args.first().map_or("", String::as_str)) {
+        if exe.is_err() && !args.first().is_some_and(|program| names_qemu(Path::new(program))) {
             return Err(DomainError::NotQemu(pid));
         }
         Ok(Self { pid, args })
@@ -124,16 +132,6 @@ impl QemuProcess {
 fn split_cmdline(cmdline: &[u8]) -> Vec<String> {
     let text = cmdline.strip_suffix(&[0]).unwrap_or(cmdline);
     text.split(|&byte| byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
-}
-
-/// Whether a process runs a QEMU system emulator. Another user's
-/// `/proc/PID/exe` cannot be read: then its first argument has to do.
-fn is_qemu(pid: i32, first_arg: &str) -> bool {
-    match fs::read_link(format!("/proc/{pid}/exe")) {
-        Ok(exe) => names_qemu(&exe),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => names_qemu(Path::new(first_arg)),
-        Err(_) => false,
-    }
 }
 
 /// Distributions install `qemu-system-ARCH`; RHEL and its kin, `qemu-kvm`.

@@ -2,16 +2,15 @@
 //! in QEMU's source).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{self, ControlMessage, MsgFlags};
 use serde_json::{Value, json};
 
 use super::error::{DomainError, Result};
-use super::socket::{self as unix, LineStream};
+use super::socket::{self, LineStream};
 
 /// How long a command may take. `stop` flushes the VM's disks first, so a slow
 /// disk under load is the longest of them.
@@ -25,6 +24,17 @@ const LINE_LIMIT: usize = 32 << 20;
 #[derive(Debug)]
 pub struct Qmp {
     lines: LineStream,
+    /// Numbers the commands, so that the answer to one that timed out is not
+    /// taken for the answer to the next.
+    next_id: u64,
+}
+
+/// A QMP command and its arguments.
+pub type Command<'a> = (&'a str, Value);
+
+/// The QMP command that runs a line of the human monitor.
+pub(super) fn human(line: &str) -> Command<'static> {
+    ("human-monitor-command", json!({ "command-line": line }))
 }
 
 impl Qmp {
@@ -38,7 +48,7 @@ impl Qmp {
     pub fn connect(path: &Path, limit: Duration) -> Result<Self> {
         let name = path.display().to_string();
         let deadline = Instant::now() + limit;
-        let stream = unix::connect(path, deadline).map_err(|e| match e.kind() {
+        let stream = socket::connect(path, deadline).map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => DomainError::TimedOut { from: name.clone(), limit },
             _ => DomainError::io(format!("cannot connect to {name}"), e),
         })?;
@@ -47,7 +57,7 @@ impl Qmp {
 
     /// Greeting, then the command that leaves negotiation mode.
     fn negotiate(stream: UnixStream, name: &str, limit: Duration) -> Result<Self> {
-        let mut qmp = Self { lines: LineStream::new(stream, LINE_LIMIT) };
+        let mut qmp = Self { lines: LineStream::new(stream, LINE_LIMIT), next_id: 0 };
         let greeting = qmp.receive(name, Instant::now() + limit, limit)?;
         if greeting.get("QMP").is_none() {
             return Err(DomainError::protocol(name, "the greeting is not that of a QMP monitor"));
@@ -64,35 +74,37 @@ impl Qmp {
     /// [`DomainError::Refused`] with QEMU's reason; [`DomainError::TimedOut`];
     /// [`DomainError::Io`] where QEMU has gone.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
-        let deadline = Instant::now() + COMMAND_LIMIT;
-        let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
-        line.push('\n');
-        self.lines
-            .send(line.as_bytes(), deadline)
-            .map_err(|e| failed(command, COMMAND_LIMIT, e))?;
-        self.answer(command, deadline)
+        let mut answers = self.execute_all(&[(command, arguments)], None)?;
+        let none = || Err(DomainError::protocol("QMP", "no answer"));
+        answers.pop().unwrap_or_else(none)
     }
 
-    /// Gives QEMU a descriptor of this process, known to it as `name` until a
-    /// command takes it (QMP `getfd`).
+    /// Sends commands together and returns what each of them returns: one trip
+    /// to QEMU's main loop instead of many. `fd` goes with them, for `getfd`.
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute).
-    pub fn send_fd(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
+    /// As [`execute`](Self::execute). Commands that QEMU refuses are errors in
+    /// the list; the others have been run.
+    pub fn execute_all(
+        &mut self,
+        commands: &[Command<'_>],
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<Vec<Result<Value>>> {
         let deadline = Instant::now() + COMMAND_LIMIT;
-        let line = json!({ "execute": "getfd", "arguments": { "fdname": name } });
-        let line = format!("{line}\n");
-        let bytes = [io::IoSlice::new(line.as_bytes())];
-        let fds = [fd.as_raw_fd()];
-        let rights = [ControlMessage::ScmRights(&fds)];
-        let socket = self.lines.fd().as_raw_fd();
-        let sent = socket::sendmsg::<()>(socket, &bytes, &rights, MsgFlags::MSG_NOSIGNAL, None)
-            .map_err(|e| failed("getfd", COMMAND_LIMIT, e.into()))?;
-        if sent != line.len() {
-            return Err(DomainError::protocol("QMP", "the monitor socket is full"));
+        let first_id = self.next_id;
+        let mut lines = String::new();
+        for (command, arguments) in commands {
+            let line = json!({ "execute": command, "arguments": arguments, "id": self.next_id });
+            lines.push_str(&line.to_string());
+            lines.push('\n');
+            self.next_id += 1;
         }
-        self.answer("getfd", deadline).map(drop)
+        let name = commands.first().map_or("", |(command, _)| command);
+        let sent = self.lines.send(lines.as_bytes(), fd, deadline);
+        sent.map_err(|e| failed(name, COMMAND_LIMIT, e))?;
+        let answers = (first_id..).zip(commands);
+        answers.map(|(id, (command, _))| self.answer(command, id, deadline)).collect()
     }
 
     /// Runs a command of the human monitor and returns what it prints.
@@ -102,9 +114,8 @@ impl Qmp {
     /// As [`execute`](Self::execute). An error of the command itself is text
     /// for the caller to look at.
     pub fn human(&mut self, command: &str) -> Result<String> {
-        let answer = self.execute("human-monitor-command", json!({ "command-line": command }))?;
-        let text = answer.as_str().map(str::to_owned);
-        text.ok_or_else(|| DomainError::protocol("QMP", format!("{command} returned no text")))
+        let (name, arguments) = human(command);
+        text(command, &self.execute(name, arguments)?)
     }
 
     /// QEMU's `RunState`, for example `running` or `paused`.
@@ -118,16 +129,19 @@ impl Qmp {
         state.ok_or_else(|| DomainError::protocol("query-status", "no status"))
     }
 
-    fn answer(&mut self, command: &str, deadline: Instant) -> Result<Value> {
+    /// The answer to the command numbered `id`; the outer error is one of the
+    /// connection.
+    fn answer(&mut self, command: &str, id: u64, deadline: Instant) -> Result<Result<Value>> {
         loop {
             let mut answer = self.receive(command, deadline, COMMAND_LIMIT)?;
+            if answer["id"] != id {
+                continue;
+            }
             if let Some(value) = answer.get_mut("return") {
-                return Ok(value.take());
+                return Ok(Ok(value.take()));
             }
-            if let Some(error) = answer.get("error") {
-                let reason = error["desc"].as_str().unwrap_or("no reason given").to_owned();
-                return Err(DomainError::Refused { command: command.to_owned(), reason });
-            }
+            let reason = answer["error"]["desc"].as_str().unwrap_or("no reason given").to_owned();
+            return Ok(Err(DomainError::Refused { command: command.to_owned(), reason }));
         }
     }
 
@@ -141,6 +155,12 @@ impl AsFd for Qmp {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.lines.fd()
     }
+}
+
+/// What a command of the human monitor printed.
+pub(super) fn text(command: &str, answer: &Value) -> Result<String> {
+    let text = answer.as_str().map(str::to_owned);
+    text.ok_or_else(|| DomainError::protocol("QMP", format!("{command} returned no text")))
 }
 
 fn failed(asked: &str, limit: Duration, error: io::Error) -> DomainError {
@@ -165,15 +185,17 @@ mod tests {
     const GREETING: &str = r#"{"QMP":{"version":{"qemu":{"major":7}},"capabilities":[]}}"#;
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// A monitor that answers each command with the next of `answers`.
+    /// A monitor that answers each command with the next of `answers`, in
+    /// which `ID` stands for the command's.
     fn monitor(greeting: &'static str, answers: &'static [&'static str]) -> UnixStream {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         thread::spawn(move || {
             let mut commands = BufReader::new(theirs.try_clone().unwrap()).lines();
             writeln!(theirs, "{greeting}").unwrap();
             for answer in answers {
-                let Some(Ok(_)) = commands.next() else { return };
-                writeln!(theirs, "{answer}").unwrap();
+                let Some(Ok(command)) = commands.next() else { return };
+                let command: Value = serde_json::from_str(&command).unwrap();
+                writeln!(theirs, "{}", answer.replace("ID", &command["id"].to_string())).unwrap();
             }
         });
         ours
@@ -184,17 +206,23 @@ mod tests {
         let stream = monitor(
             GREETING,
             &[
-                r#"{"return":{}}"#,
-                "{\"event\":\"STOP\"}\n{\"event\":\"RESUME\"}\n{\"return\":7}",
-                r#"{"error":{"class":"GenericError","desc":"no such device"}}"#,
+                r#"{"return":{},"id":ID}"#,
+                "{\"event\":\"STOP\"}\n{\"return\":6,\"id\":0}\n{\"return\":7,\"id\":ID}",
+                r#"{"error":{"class":"GenericError","desc":"no such device"},"id":ID}"#,
+                r#"{"return":1,"id":ID}"#,
+                r#"{"error":{"class":"GenericError","desc":"busy"},"id":ID}"#,
+                r#"{"return":3,"id":ID}"#,
             ],
         );
         let mut qmp = Qmp::negotiate(stream, "test", LIMIT).unwrap();
-        assert_eq!(qmp.execute("a", json!({})).unwrap(), 7);
+        assert_eq!(qmp.execute("a", json!({})).unwrap(), 7, "not the late answer to command 0");
         let error = qmp.execute("device_del", json!({})).unwrap_err();
         assert_eq!(error.to_string(), "QEMU refused device_del: no such device");
-        let error = qmp.execute("b", json!({})).unwrap_err();
-        assert!(error.to_string().contains("closed its QMP connection at b"), "{error}");
+        let all = ["a", "b", "c"].map(|command| (command, json!({})));
+        let answers = qmp.execute_all(&all, None).unwrap();
+        assert!(matches!(&answers[..], [Ok(one), Err(_), Ok(three)] if *one == 1 && *three == 3));
+        let error = qmp.execute("d", json!({})).unwrap_err();
+        assert!(error.to_string().contains("closed its QMP connection at d"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! in the file behind it. Every address is QEMU's own answer; nothing is
 //! assumed about PCI holes or machine types.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::error::{DomainError, Result};
-use super::qmp::Qmp;
+use super::qmp::{self, Qmp};
 
 /// More pieces than any machine has; the list is QEMU's, not the guest's, but
 /// a guest can move the windows of its chip set.
@@ -61,37 +62,47 @@ struct FlatRange {
     offset: u64,
 }
 
+impl FlatRange {
+    /// Guest-physical address of its last byte.
+    fn last_byte(&self) -> u64 {
+        self.guest_phys + (self.len - 1)
+    }
+}
+
 /// Finds all RAM of the guest.
 pub(super) fn ram_blocks(qmp: &mut Qmp, pid: i32) -> Result<Vec<RamBlock>> {
-    let backends = memory_backends(qmp)?;
-    let tree = qmp.human("info mtree -f")?;
-    let ranges = join(flat_ram(&tree, &backends));
-    if ranges.is_empty() || ranges.len() > MAX_BLOCKS {
-        let detail = format!("info mtree -f lists {} pieces of RAM", ranges.len());
-        return Err(DomainError::protocol("QEMU", detail));
-    }
+    let ranges = flat_ranges(qmp)?;
+    let hosts = host_addresses(qmp, &ranges)?;
     let maps_path = format!("/proc/{pid}/maps");
     let maps = fs::read_to_string(&maps_path)
         .map_err(|e| DomainError::io(format!("cannot read {maps_path}"), e))?;
     let maps: Vec<Mapping> = maps.lines().filter_map(Mapping::parse).collect();
-    let mut blocks = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        let host_virt = host_address(qmp, &range)?;
+    let blocks = ranges.iter().zip(hosts).map(|(range, host_virt)| {
         let backing = match file_extent(&maps, host_virt, range.len) {
             Some(extent) => open_descriptor(pid, &extent)?,
             None => None,
         };
-        blocks.push(RamBlock { guest_phys: range.guest_phys, len: range.len, host_virt, backing });
-    }
-    Ok(blocks)
+        Ok(RamBlock { guest_phys: range.guest_phys, len: range.len, host_virt, backing })
+    });
+    blocks.collect()
 }
 
-/// The IDs of the memory backends. A machine without `-object
-/// memory-backend-…` has one that QEMU made itself (`pc.ram`).
-fn memory_backends(qmp: &mut Qmp) -> Result<Vec<String>> {
-    let answer = qmp.execute("query-memdev", json!({}))?;
-    let backends = answer.as_array().map_or(&[][..], Vec::as_slice);
-    Ok(backends.iter().filter_map(|backend| Some(backend["id"].as_str()?.to_owned())).collect())
+/// The pieces of RAM, from the memory backends and the flat view. A machine
+/// without `-object memory-backend-…` has a backend that QEMU made (`pc.ram`).
+fn flat_ranges(qmp: &mut Qmp) -> Result<Vec<FlatRange>> {
+    let commands = [("query-memdev", json!({})), qmp::human("info mtree -f")];
+    let answers = qmp.execute_all(&commands, None)?;
+    let [backends, tree] = <[_; 2]>::try_from(answers.into_iter().collect::<Result<Vec<_>>>()?)
+        .map_err(|_| DomainError::protocol("QMP", "answers are missing"))?;
+    let backends = backends.as_array().map_or(&[][..], Vec::as_slice).iter();
+    let backends: Vec<String> =
+        backends.filter_map(|backend| Some(backend["id"].as_str()?.to_owned())).collect();
+    let ranges = join(flat_ram(&qmp::text("info mtree -f", &tree)?, &backends));
+    if ranges.is_empty() || ranges.len() > MAX_BLOCKS {
+        let detail = format!("info mtree -f lists {} pieces of RAM", ranges.len());
+        return Err(DomainError::protocol("QEMU", detail));
+    }
+    Ok(ranges)
 }
 
 /// The ranges of kind `ram` that show one of `backends` in the flat view of
@@ -151,22 +162,34 @@ fn join(mut ranges: Vec<FlatRange>) -> Vec<FlatRange> {
     joined
 }
 
-/// The host address of a range by HMP `gpa2hva`, asked at both ends.
-fn host_address(qmp: &mut Qmp, range: &FlatRange) -> Result<u64> {
-    let mut ask = |guest_phys: u64| {
-        let answer = qmp.human(&format!("gpa2hva {guest_phys:#x}"))?;
-        parse_gpa2hva(&answer).ok_or_else(|| DomainError::protocol("gpa2hva", answer.trim()))
-    };
-    let first = ask(range.guest_phys)?;
-    let last = ask(range.guest_phys + (range.len - 1))?;
-    if first.checked_add(range.len - 1) != Some(last) {
-        let detail = format!(
-            "guest RAM {:#x}+{:#x} is not contiguous in QEMU ({first:#x}, {last:#x})",
-            range.guest_phys, range.len
-        );
-        return Err(DomainError::protocol("gpa2hva", detail));
+/// The host address of each range by HMP `gpa2hva`. A memory region is
+/// contiguous in QEMU, so its lowest and its highest byte are asked for.
+fn host_addresses(qmp: &mut Qmp, ranges: &[FlatRange]) -> Result<Vec<u64>> {
+    let mut ends: BTreeMap<&str, (&FlatRange, &FlatRange)> = BTreeMap::new();
+    for range in ranges {
+        let (first, last) = ends.entry(&range.region).or_insert((range, range));
+        *first = std::cmp::min_by_key(*first, range, |range| range.offset);
+        *last = std::cmp::max_by_key(*last, range, |range| range.offset);
     }
-    Ok(first)
+    let asked = ends.values().flat_map(|(first, last)| [first.guest_phys, last.last_byte()]);
+    let commands: Vec<_> = asked.map(|phys| qmp::human(&format!("gpa2hva {phys:#x}"))).collect();
+    let mut answers = Vec::with_capacity(commands.len());
+    for answer in qmp.execute_all(&commands, None)? {
+        let answer = qmp::text("gpa2hva", &answer?)?;
+        let unexpected = || DomainError::protocol("gpa2hva", answer.trim());
+        answers.push(parse_gpa2hva(&answer).ok_or_else(unexpected)?);
+    }
+    let mut bases = BTreeMap::new();
+    for ((region, (first, last)), hosts) in ends.into_iter().zip(answers.chunks_exact(2)) {
+        let span = last.offset - first.offset + (last.len - 1);
+        if hosts[0].checked_add(span) != Some(hosts[1]) {
+            let detail = format!("{region} is not contiguous in QEMU: {hosts:#x?}");
+            return Err(DomainError::protocol("gpa2hva", detail));
+        }
+        bases.insert(region, hosts[0].wrapping_sub(first.offset));
+    }
+    let host = |range: &FlatRange| bases[range.region.as_str()].wrapping_add(range.offset);
+    Ok(ranges.iter().map(host).collect())
 }
 
 /// Parses `Host virtual address for 0x0 (mem) is 0x7fac07fff000`.

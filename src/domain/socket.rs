@@ -2,7 +2,7 @@
 //! character devices serve one client at a time; the next ones wait in the
 //! listen queue, connected but without an answer.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{
+    self, AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr,
+};
 
 /// How often a full listen queue is tried again.
 const RETRY: Duration = Duration::from_millis(20);
@@ -56,10 +58,22 @@ impl LineStream {
         self.stream.as_fd()
     }
 
-    /// Sends all of `bytes`.
-    pub fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    /// Sends all of `bytes`, and with the first of them a copy of `fd`.
+    pub fn send(
+        &mut self,
+        bytes: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+        deadline: Instant,
+    ) -> io::Result<()> {
         self.stream.set_write_timeout(Some(time_left(deadline)?))?;
-        self.stream.write_all(bytes).map_err(timed_out)
+        let fds: Vec<_> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let rights = if fds.is_empty() { &[][..] } else { &rights };
+        let parts = [IoSlice::new(bytes)];
+        let socket = self.stream.as_raw_fd();
+        let sent = socket::sendmsg::<()>(socket, &parts, rights, MsgFlags::MSG_NOSIGNAL, None)
+            .map_err(|errno| timed_out(errno.into()))?;
+        self.stream.write_all(&bytes[sent..]).map_err(timed_out)
     }
 
     /// The next line without its newline. The other side's end of the stream

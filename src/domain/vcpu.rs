@@ -20,20 +20,22 @@ pub struct Vcpu {
 /// Lists the vCPUs in order of index.
 pub(super) fn vcpus(qmp: &mut Qmp) -> Result<Vec<Vcpu>> {
     let answer = qmp.execute("query-cpus-fast", json!({}))?;
-    let cpus = answer.as_array().ok_or_else(|| misunderstood(&answer))?;
-    let mut vcpus = cpus.iter().map(|cpu| vcpu(qmp, cpu)).collect::<Result<Vec<_>>>()?;
+    let cpus = answer.as_array().map_or(&[][..], Vec::as_slice);
+    // The APIC ID follows from the topology by a rule that differs between CPU
+    // models; the vCPU object knows it.
+    let ask = |cpu: &Value| json!({ "path": cpu["qom-path"], "property": "apic-id" });
+    let commands: Vec<_> = cpus.iter().map(|cpu| ("qom-get", ask(cpu))).collect();
+    let apic_ids = qmp.execute_all(&commands, None)?;
+    let vcpus = cpus.iter().zip(apic_ids).map(|(cpu, apic_id)| vcpu(cpu, &apic_id?));
+    let mut vcpus = vcpus.collect::<Result<Vec<_>>>()?;
     vcpus.sort_by_key(|vcpu| vcpu.index);
     Ok(vcpus)
 }
 
-fn vcpu(qmp: &mut Qmp, cpu: &Value) -> Result<Vcpu> {
-    let path = cpu["qom-path"].as_str().ok_or_else(|| misunderstood(cpu))?;
-    // The APIC ID follows from the topology by a rule that differs between CPU
-    // models; the vCPU object knows it.
-    let apic_id = qmp.execute("qom-get", json!({ "path": path, "property": "apic-id" }))?;
+fn vcpu(cpu: &Value, apic_id: &Value) -> Result<Vcpu> {
     let small = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
     let thread_id = cpu["thread-id"].as_i64().and_then(|id| i32::try_from(id).ok());
-    match (small(&cpu["cpu-index"]), small(&apic_id), thread_id) {
+    match (small(&cpu["cpu-index"]), small(apic_id), thread_id) {
         (Some(index), Some(apic_id), Some(thread_id)) => Ok(Vcpu { index, apic_id, thread_id }),
         _ => Err(misunderstood(cpu)),
     }
