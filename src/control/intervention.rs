@@ -30,7 +30,7 @@ pub(super) struct Intervention<'d, 'k> {
 impl<'d, 'k> Intervention<'d, 'k> {
     /// Pauses the VM.
     pub(super) fn begin(domain: &'d Domain, kernel: &'k Kernel) -> Result<Self, ControlError> {
-        Ok(Self { kernel, pause: domain.pause()?, interrupts: BTreeSet::new() })
+        Ok(Self { kernel, pause: domain.pause_to_interrupt()?, interrupts: BTreeSet::new() })
     }
 
     /// Makes `cpu` look at its work flags.
@@ -45,7 +45,7 @@ impl<'d, 'k> Intervention<'d, 'k> {
 
     /// Raises the collected interrupts and continues the VM. Returns how long
     /// it was paused.
-    pub(super) fn finish(self) -> Result<Duration, ControlError> {
+    pub(super) fn finish(mut self) -> Result<Duration, ControlError> {
         let mut messages = Vec::with_capacity(self.interrupts.len());
         for &(cpu, vector) in &self.interrupts {
             let apic_id = CpuInfo::of_cpu(self.kernel, cpu)?.apic_id()?;
