@@ -1,5 +1,34 @@
-//! CRIU's image files: written from a [`Snapshot`](crate::snapshot::Snapshot),
-//! read back and checked.
+//! CRIU's image files: written from a [`Snapshot`], read back and checked.
+//!
+//! Images are in the vocabulary of CRIU 4.1 where 3.17.1 and 4.2 read it too:
+//! what one of them does not know it ignores, and the page count is in the
+//! field that all of them read.
+
+mod container;
+mod core;
+mod files;
+mod fs;
+mod ids;
+mod inventory;
+mod mm;
+mod pagemap;
+mod pstree;
+mod registers;
+mod seccomp;
+mod timens;
+mod vma;
+
+use std::collections::HashSet;
+
+use thiserror::Error;
+
+pub use container::{
+    ImageKind, ImageReader, ImageWriter, MAX_RECORD, ReadError, RecordTooLong, Records,
+    pages_file_name,
+};
+use ids::FileIds;
+
+use crate::snapshot::{Id, Mm, Process, Snapshot};
 
 /// Messages of the records in images, one for each in `proto/criu/`.
 ///
@@ -8,4 +37,115 @@
 #[allow(missing_docs)]
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/criu.rs"));
+}
+
+/// A finished image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// File name.
+    pub name: String,
+    /// Content.
+    pub bytes: Vec<u8>,
+}
+
+/// A pages file that is still to be written: the pages of [`Mm::pages`] of one
+/// address space, in order, and nothing else.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PagesFile {
+    /// File name.
+    pub name: String,
+    /// Whose pages.
+    pub mm: Id<Mm>,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// Why a snapshot has no images.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum EncodeError {
+    /// A reference leads nowhere, which is a mistake of whoever made the
+    /// snapshot.
+    #[error("snapshot refers to a {0} that it does not hold")]
+    Dangling(&'static str),
+    /// Something is too large for a record.
+    #[error(transparent)]
+    TooLong(#[from] RecordTooLong),
+    /// Seccomp filters are not part of a snapshot yet.
+    #[error("thread {tid} has seccomp filters, for which there is no image yet")]
+    SeccompFilter {
+        /// The thread.
+        tid: u32,
+    },
+}
+
+/// All images of a snapshot but the pages files. The inventory is the last:
+/// without it no `restore` takes a set for complete.
+///
+/// # Errors
+/// See [`EncodeError`]; a snapshot that capture made has none of these.
+pub fn images(snapshot: &Snapshot) -> Result<Vec<Image>, EncodeError> {
+    let files = FileIds::assign(snapshot);
+    let mut images = Images::default();
+    images.add(ImageKind::Pstree, 0, pstree::image(snapshot)?);
+    images.add(ImageKind::Files, 0, files::image(snapshot, &files)?);
+    images.add(ImageKind::Seccomp, 0, seccomp::image()?);
+    let timens = timens::INITIAL_NAMESPACE;
+    images.add(ImageKind::Timens, timens, timens::image(snapshot.clocks)?);
+    let mut tables = HashSet::new();
+    for process in &snapshot.processes {
+        process_images(snapshot, process, &files, &mut images)?;
+        if tables.insert(process.files) {
+            let table = snapshot.fd_tables.get(process.files);
+            let table = table.ok_or(EncodeError::Dangling("descriptor table"))?;
+            let image = files::fdinfo_image(table, &files)?;
+            images.add(ImageKind::Fdinfo, ids::object_id(process.files), image);
+        }
+    }
+    images.add(ImageKind::Inventory, 0, inventory::image()?);
+    Ok(images.0)
+}
+
+fn process_images(
+    snapshot: &Snapshot,
+    process: &Process,
+    files: &FileIds,
+    images: &mut Images,
+) -> Result<(), EncodeError> {
+    let pid = process.pid;
+    let mm = snapshot.mms.get(process.mm).ok_or(EncodeError::Dangling("mm"))?;
+    images.add(ImageKind::Ids, pid, ids::image(process)?);
+    for thread in &process.threads {
+        images.add(ImageKind::Core, thread.tid, core::image(snapshot, process, thread)?);
+    }
+    images.add(ImageKind::Mm, pid, mm::image(mm, files)?);
+    images.add(ImageKind::Pagemap, pid, pagemap::image(mm, pages_id(process.mm), files)?);
+    images.add(ImageKind::Fs, pid, fs::image(snapshot, process.fs, files)?);
+    Ok(())
+}
+
+/// The pages files that belong to the images of a snapshot.
+pub fn pages_files(snapshot: &Snapshot) -> Vec<PagesFile> {
+    snapshot
+        .mms
+        .iter()
+        .map(|(id, mm)| PagesFile {
+            name: pages_file_name(pages_id(id)),
+            mm: id,
+            size: mm.page_count().saturating_mul(crate::snapshot::PAGE_SIZE),
+        })
+        .collect()
+}
+
+/// Pages files are numbered from 1.
+fn pages_id(mm: Id<Mm>) -> u32 {
+    mm.index().saturating_add(1)
+}
+
+#[derive(Default)]
+struct Images(Vec<Image>);
+
+impl Images {
+    fn add(&mut self, kind: ImageKind, id: u32, bytes: Vec<u8>) {
+        self.0.push(Image { name: kind.file_name(id), bytes });
+    }
 }

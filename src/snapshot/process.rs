@@ -46,7 +46,8 @@ pub struct Process {
     pub oom_score_adj: i32,
     /// `PR_SET_CHILD_SUBREAPER`.
     pub child_subreaper: bool,
-    /// Audit login UID; `None` where the kernel has no audit or none was set.
+    /// Audit login UID, `u32::MAX` where none was set; `None` where the kernel
+    /// has no audit.
     pub login_uid: Option<u32>,
 }
 

@@ -1,0 +1,229 @@
+//! `core-TID.img`: one thread, and for a leader its process.
+
+use super::EncodeError;
+use super::container::{ImageKind, ImageWriter};
+use super::proto;
+use super::registers;
+use crate::snapshot::{
+    AltStack, Credentials, IntervalTimer, IntervalTimers, KernelString, Mm, Process, ProcessState,
+    Seccomp, SigHand, SigInfo, Snapshot, Thread,
+};
+
+/// Values of `task_core_entry.task_state`.
+pub mod task_state {
+    /// It runs.
+    pub const ALIVE: u32 = 1;
+    /// It is a zombie.
+    pub const DEAD: u32 = 2;
+    /// A signal stopped it.
+    pub const STOPPED: u32 = 3;
+}
+
+/// Length of the kernel's `struct robust_list_head` in bytes, the only one
+/// that `set_robust_list()` takes.
+pub const ROBUST_LIST_HEAD: u32 = 24;
+
+const SIGKILL: usize = 9;
+const SIGSTOP: usize = 19;
+
+/// `core-TID.img` of one thread of a process.
+pub fn image(
+    snapshot: &Snapshot,
+    process: &Process,
+    thread: &Thread,
+) -> Result<Vec<u8>, EncodeError> {
+    if thread.seccomp == Seccomp::Filter {
+        return Err(EncodeError::SeccompFilter { tid: thread.tid });
+    }
+    let is_leader = thread.tid == process.pid;
+    let task = is_leader.then(|| task_entry(snapshot, process, thread)).transpose()?;
+    let mut image = ImageWriter::new(ImageKind::Core);
+    image.record(&proto::CoreEntry {
+        mtype: proto::core_entry::March::X8664 as i32,
+        thread_info: Some(registers::thread_info(thread)),
+        tc: task,
+        ids: None,
+        thread_core: Some(thread_entry(thread)),
+    })?;
+    Ok(image.finish())
+}
+
+fn task_entry(
+    snapshot: &Snapshot,
+    process: &Process,
+    leader: &Thread,
+) -> Result<proto::TaskCoreEntry, EncodeError> {
+    let sighand = snapshot.sighands.get(process.sighand).ok_or(EncodeError::Dangling("sighand"))?;
+    let mm = snapshot.mms.get(process.mm).ok_or(EncodeError::Dangling("mm"))?;
+    let (task_state, stop_signo) = match process.state {
+        ProcessState::Alive => (task_state::ALIVE, None),
+        ProcessState::Stopped { signal } => (task_state::STOPPED, Some(signal)),
+    };
+    Ok(proto::TaskCoreEntry {
+        task_state,
+        exit_code: process.exit_code,
+        personality: process.personality,
+        flags: process.flags,
+        blk_sigset: leader.blocked.0,
+        comm: comm(&leader.comm),
+        timers: Some(timers(&process.itimers)),
+        rlimits: Some(proto::TaskRlimitsEntry {
+            rlimits: process
+                .rlimits
+                .iter()
+                .map(|limit| proto::RlimitEntry { cur: limit.cur, max: limit.max })
+                .collect(),
+        }),
+        signals_s: Some(signal_queue(&process.pending)),
+        loginuid: process.login_uid,
+        oom_score_adj: Some(process.oom_score_adj),
+        sigactions: sigactions(sighand),
+        child_subreaper: Some(process.child_subreaper),
+        stop_signo,
+        membarrier_registration_mask: membarrier_registrations(mm),
+        ..proto::TaskCoreEntry::default()
+    })
+}
+
+fn thread_entry(thread: &Thread) -> proto::ThreadCoreEntry {
+    let AltStack { sp, size, flags } = thread.alt_stack;
+    proto::ThreadCoreEntry {
+        futex_rla: thread.robust_list,
+        futex_rla_len: ROBUST_LIST_HEAD,
+        sched_nice: Some(thread.scheduling.nice),
+        sched_policy: Some(thread.scheduling.policy),
+        sched_prio: Some(thread.scheduling.rt_priority),
+        blk_sigset: Some(thread.blocked.0),
+        sas: Some(proto::ThreadSasEntry { ss_sp: sp, ss_size: size, ss_flags: flags }),
+        pdeath_sig: (thread.pdeath_signal != 0).then_some(thread.pdeath_signal),
+        signals_p: Some(signal_queue(&thread.pending)),
+        creds: Some(credentials(&thread.credentials)),
+        seccomp_mode: match thread.seccomp {
+            Seccomp::Disabled => None,
+            Seccomp::Strict => Some(proto::SeccompMode::Strict as i32),
+            Seccomp::Filter => Some(proto::SeccompMode::Filter as i32),
+        },
+        comm: Some(comm(&thread.comm)),
+        rseq_entry: thread.rseq.map(|rseq| proto::RseqEntry {
+            rseq_abi_pointer: rseq.address,
+            rseq_abi_size: rseq.len,
+            signature: rseq.signature,
+            rseq_cs_pointer: None,
+        }),
+        ..proto::ThreadCoreEntry::default()
+    }
+}
+
+/// `TASK_COMM_LEN` less the NUL.
+fn comm(name: &KernelString) -> Vec<u8> {
+    name.as_bytes().iter().copied().take(15).collect()
+}
+
+fn timers(timers: &IntervalTimers) -> proto::TaskTimersEntry {
+    proto::TaskTimersEntry {
+        real: itimer(timers.real),
+        virt: itimer(timers.virt),
+        prof: itimer(timers.prof),
+        posix: Vec::new(),
+    }
+}
+
+fn itimer(timer: IntervalTimer) -> proto::ItimerEntry {
+    let (isec, iusec) = timeval(timer.interval);
+    let (vsec, vusec) = timeval(timer.remaining);
+    proto::ItimerEntry { isec, iusec, vsec, vusec }
+}
+
+/// Seconds and microseconds of a time in nanoseconds. What is less than a
+/// microsecond but not 0 becomes one: 0 would disarm the timer.
+fn timeval(nanoseconds: u64) -> (u64, u64) {
+    let microseconds = (nanoseconds / 1000).max(u64::from(nanoseconds > 0));
+    (microseconds / 1_000_000, microseconds % 1_000_000)
+}
+
+fn signal_queue(pending: &[SigInfo]) -> proto::SignalQueueEntry {
+    proto::SignalQueueEntry {
+        signals: pending
+            .iter()
+            .map(|info| proto::SiginfoEntry { siginfo: info.0.to_vec() })
+            .collect(),
+    }
+}
+
+/// All but the two that have no handler.
+fn sigactions(sighand: &SigHand) -> Vec<proto::SaEntry> {
+    (1..)
+        .zip(&sighand.actions)
+        .filter(|(signal, _)| !matches!(*signal, SIGKILL | SIGSTOP))
+        .map(|(_, action)| proto::SaEntry {
+            sigaction: action.handler,
+            flags: action.flags,
+            restorer: action.restorer,
+            mask: action.mask.0,
+            compat_sigaction: Some(false),
+            mask_extended: None,
+        })
+        .collect()
+}
+
+fn credentials(cred: &Credentials) -> proto::CredsEntry {
+    let words = |set: u64| vec![set as u32, (set >> 32) as u32];
+    proto::CredsEntry {
+        uid: cred.uid,
+        gid: cred.gid,
+        euid: cred.euid,
+        egid: cred.egid,
+        suid: cred.suid,
+        sgid: cred.sgid,
+        fsuid: cred.fsuid,
+        fsgid: cred.fsgid,
+        cap_inh: words(cred.cap_inheritable),
+        cap_prm: words(cred.cap_permitted),
+        cap_eff: words(cred.cap_effective),
+        cap_bnd: words(cred.cap_bounding),
+        secbits: cred.securebits,
+        groups: cred.groups.clone(),
+        no_new_privs: Some(u32::from(cred.no_new_privs)),
+        cap_amb: words(cred.cap_ambient),
+        ..proto::CredsEntry::default()
+    }
+}
+
+/// What `MEMBARRIER_CMD_GET_REGISTRATIONS` would return: the command that
+/// makes each registration (`kernel/sched/membarrier.c`).
+fn membarrier_registrations(mm: &Mm) -> Option<u32> {
+    const COMMAND_OF_STATE: [(u32, u32); 4] = [
+        (1 << 1, 1 << 4), // private expedited
+        (1 << 3, 1 << 2), // global expedited
+        (1 << 5, 1 << 6), // private expedited, core-serializing
+        (1 << 7, 1 << 8), // private expedited, rseq
+    ];
+    let commands = COMMAND_OF_STATE
+        .iter()
+        .filter(|(state, _)| mm.membarrier_state & state != 0)
+        .fold(0, |mask, (_, command)| mask | command);
+    (commands != 0).then_some(commands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_armed_timer_stays_armed() {
+        assert_eq!(timeval(0), (0, 0));
+        assert_eq!(timeval(1), (0, 1));
+        assert_eq!(timeval(2_500_000_999), (2, 500_000));
+    }
+
+    #[test]
+    fn handlers_of_sigkill_and_sigstop_are_left_out() {
+        let mut sighand = SigHand::default();
+        for (signal, action) in (1..).zip(&mut sighand.actions) {
+            action.handler = signal;
+        }
+        let handlers: Vec<u64> = sigactions(&sighand).iter().map(|sa| sa.sigaction).collect();
+        let expected: Vec<u64> = (1..=64).filter(|signal| ![9, 19].contains(signal)).collect();
+        assert_eq!(handlers, expected);
+    }
+}

@@ -1,0 +1,118 @@
+//! Numbers by which images refer to each other.
+
+use std::collections::HashMap;
+
+use super::EncodeError;
+use super::container::{ImageKind, ImageWriter};
+use super::proto;
+use crate::snapshot::{FilePath, FsContext, Id, OpenFile, Process, Snapshot, VmaKind};
+
+/// The number that root objects have; those of processes begin behind it.
+const ROOT: u32 = 1;
+
+/// Objects of whoever restores. A process whose namespace has the same number
+/// is restored into the namespace that `criu restore` runs in; CRIU too counts
+/// namespaces apart from other objects.
+pub fn root_ids() -> proto::TaskKobjIdsEntry {
+    proto::TaskKobjIdsEntry {
+        vm_id: ROOT,
+        files_id: ROOT,
+        fs_id: ROOT,
+        sighand_id: ROOT,
+        pid_ns_id: Some(1),
+        net_ns_id: Some(2),
+        ipc_ns_id: Some(3),
+        uts_ns_id: Some(4),
+        time_ns_id: Some(5),
+        mnt_ns_id: Some(6),
+        user_ns_id: Some(7),
+        cgroup_ns_id: Some(8),
+    }
+}
+
+/// Objects of a process: its own where the tables of the snapshot hold them,
+/// inherited namespaces.
+pub fn task_ids(process: &Process) -> proto::TaskKobjIdsEntry {
+    proto::TaskKobjIdsEntry {
+        vm_id: object_id(process.mm),
+        files_id: object_id(process.files),
+        fs_id: object_id(process.fs),
+        sighand_id: object_id(process.sighand),
+        ..root_ids()
+    }
+}
+
+/// The number of an entry of a snapshot's table.
+pub fn object_id<T>(id: Id<T>) -> u32 {
+    id.index().saturating_add(ROOT + 1)
+}
+
+/// `ids-PID.img`
+pub fn image(process: &Process) -> Result<Vec<u8>, EncodeError> {
+    let mut image = ImageWriter::new(ImageKind::Ids);
+    image.record(&task_ids(process))?;
+    Ok(image.finish())
+}
+
+/// What a record of `files.img` stands for. CRIU gives mapped files, open files
+/// and directories of a process records of their own even where the path is
+/// the same, as they are opened apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FileUse {
+    /// Mapped, or executed.
+    Mapped(Id<FilePath>),
+    /// Opened by a process.
+    Open(Id<OpenFile>),
+    /// Working directory.
+    Cwd(Id<FsContext>),
+    /// Root directory.
+    Root(Id<FsContext>),
+}
+
+/// The numbers of all records in `files.img`.
+#[derive(Debug)]
+pub struct FileIds {
+    uses: Vec<FileUse>,
+    numbers: HashMap<FileUse, u32>,
+}
+
+impl FileIds {
+    /// Numbers from 1: files of address spaces, open files, directories.
+    pub fn assign(snapshot: &Snapshot) -> Self {
+        let mut ids = Self { uses: Vec::new(), numbers: HashMap::new() };
+        for (_, mm) in snapshot.mms.iter() {
+            ids.add(FileUse::Mapped(mm.exe));
+            for vma in &mm.vmas {
+                if let VmaKind::FilePrivate(file) | VmaKind::FileShared(file) = vma.kind {
+                    ids.add(FileUse::Mapped(file.path));
+                }
+            }
+        }
+        for (file, _) in snapshot.files.iter() {
+            ids.add(FileUse::Open(file));
+        }
+        for (fs, _) in snapshot.fs_contexts.iter() {
+            ids.add(FileUse::Cwd(fs));
+            ids.add(FileUse::Root(fs));
+        }
+        ids
+    }
+
+    fn add(&mut self, file: FileUse) {
+        let next = self.uses.len() as u32 + 1;
+        if *self.numbers.entry(file).or_insert(next) == next {
+            self.uses.push(file);
+        }
+    }
+
+    /// All uses with their numbers, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, FileUse)> {
+        (1..).zip(self.uses.iter().copied())
+    }
+
+    /// The number of one use; an error when the snapshot refers to an entry
+    /// that it does not hold.
+    pub fn get(&self, file: FileUse) -> Result<u32, EncodeError> {
+        self.numbers.get(&file).copied().ok_or(EncodeError::Dangling("file"))
+    }
+}

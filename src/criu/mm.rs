@@ -1,0 +1,36 @@
+//! `mm-PID.img`: an address space.
+
+use super::EncodeError;
+use super::container::{ImageKind, ImageWriter};
+use super::ids::{FileIds, FileUse};
+use super::{proto, vma};
+use crate::snapshot::Mm;
+
+/// `mm-PID.img`
+pub fn image(mm: &Mm, files: &FileIds) -> Result<Vec<u8>, EncodeError> {
+    let mut image = ImageWriter::new(ImageKind::Mm);
+    image.record(&entry(mm, files)?)?;
+    Ok(image.finish())
+}
+
+fn entry(mm: &Mm, files: &FileIds) -> Result<proto::MmEntry, EncodeError> {
+    Ok(proto::MmEntry {
+        mm_start_code: mm.start_code,
+        mm_end_code: mm.end_code,
+        mm_start_data: mm.start_data,
+        mm_end_data: mm.end_data,
+        mm_start_stack: mm.start_stack,
+        mm_start_brk: mm.start_brk,
+        mm_brk: mm.brk,
+        mm_arg_start: mm.arg_start,
+        mm_arg_end: mm.arg_end,
+        mm_env_start: mm.env_start,
+        mm_env_end: mm.env_end,
+        exe_file_id: files.get(FileUse::Mapped(mm.exe))?,
+        mm_saved_auxv: mm.saved_auxv.clone(),
+        vmas: mm.vmas.iter().map(|area| vma::entry(area, files)).collect::<Result<_, _>>()?,
+        dumpable: Some(mm.dumpable as i32),
+        aios: Vec::new(),
+        thp_disabled: Some(mm.thp_disabled),
+    })
+}

@@ -1,0 +1,134 @@
+//! VMAs, within the mm image.
+
+use super::EncodeError;
+use super::ids::{FileIds, FileUse};
+use super::proto;
+use crate::snapshot::{Advice, Vma, VmaFlags, VmaKind};
+
+/// Bits of `vma_entry.status` (`criu/include/image.h`).
+pub mod status {
+    /// An area that is dumped.
+    pub const REGULAR: u32 = 1 << 0;
+    /// The vsyscall page.
+    pub const VSYSCALL: u32 = 1 << 2;
+    /// The vdso.
+    pub const VDSO: u32 = 1 << 3;
+    /// The heap.
+    pub const HEAP: u32 = 1 << 5;
+    /// A file, mapped privately.
+    pub const FILE_PRIVATE: u32 = 1 << 6;
+    /// A file, shared.
+    pub const FILE_SHARED: u32 = 1 << 7;
+    /// Anonymous shared memory.
+    pub const ANON_SHARED: u32 = 1 << 8;
+    /// Private anonymous memory.
+    pub const ANON_PRIVATE: u32 = 1 << 9;
+    /// The vvar pages.
+    pub const VVAR: u32 = 1 << 12;
+    /// A ring of `io_setup()`.
+    pub const AIO_RING: u32 = 1 << 13;
+    /// A user shadow stack.
+    pub const SHADOW_STACK: u32 = 1 << 15;
+}
+
+/// Values of `mmap()`'s flags.
+pub mod map {
+    /// `MAP_SHARED`
+    pub const SHARED: u32 = 0x01;
+    /// `MAP_PRIVATE`
+    pub const PRIVATE: u32 = 0x02;
+    /// `MAP_ANONYMOUS`
+    pub const ANONYMOUS: u32 = 0x20;
+    /// `MAP_GROWSDOWN`
+    pub const GROWS_DOWN: u32 = 0x100;
+    /// `MAP_LOCKED`
+    pub const LOCKED: u32 = 0x2000;
+    /// `MAP_NORESERVE`
+    pub const NO_RESERVE: u32 = 0x4000;
+    /// `MAP_HUGETLB`
+    pub const HUGETLB: u32 = 0x40000;
+}
+
+const O_RDONLY: u32 = 0;
+const O_RDWR: u32 = 2;
+
+/// One area.
+pub fn entry(vma: &Vma, files: &FileIds) -> Result<proto::VmaEntry, EncodeError> {
+    let (file, pgoff) = match vma.kind {
+        VmaKind::FilePrivate(file) | VmaKind::FileShared(file) => (Some(file), vma.offset),
+        _ => (None, 0),
+    };
+    let shmid = match file {
+        Some(file) => files.get(FileUse::Mapped(file.path))?,
+        None => 0,
+    };
+    let madv = advice(vma.advice);
+    Ok(proto::VmaEntry {
+        start: vma.start,
+        end: vma.end,
+        pgoff,
+        shmid: shmid.into(),
+        prot: vma.prot.bits(),
+        flags: flags(vma),
+        status: status(vma.kind),
+        fd: -1,
+        madv: (madv != 0).then_some(madv),
+        fdflags: file.map(|file| if file.writable { O_RDWR } else { O_RDONLY }),
+    })
+}
+
+fn status(kind: VmaKind) -> u32 {
+    use status::{ANON_PRIVATE, FILE_PRIVATE, FILE_SHARED, HEAP, REGULAR, VDSO, VSYSCALL, VVAR};
+    match kind {
+        // The stack is known by its MAP_GROWSDOWN.
+        VmaKind::Anonymous | VmaKind::Stack => REGULAR | ANON_PRIVATE,
+        VmaKind::Heap => REGULAR | ANON_PRIVATE | HEAP,
+        VmaKind::FilePrivate(_) => REGULAR | FILE_PRIVATE,
+        VmaKind::FileShared(_) => REGULAR | FILE_SHARED,
+        VmaKind::Vdso => REGULAR | ANON_PRIVATE | VDSO,
+        VmaKind::Vvar => REGULAR | ANON_PRIVATE | VVAR,
+        VmaKind::Vsyscall => ANON_PRIVATE | VSYSCALL,
+    }
+}
+
+fn flags(vma: &Vma) -> u32 {
+    let kind = match vma.kind {
+        VmaKind::FilePrivate(_) => map::PRIVATE,
+        VmaKind::FileShared(_) => map::SHARED,
+        _ => map::PRIVATE | map::ANONYMOUS,
+    };
+    [
+        (VmaFlags::GROWS_DOWN, map::GROWS_DOWN),
+        (VmaFlags::LOCKED, map::LOCKED),
+        (VmaFlags::NO_RESERVE, map::NO_RESERVE),
+    ]
+    .iter()
+    .filter(|(flag, _)| vma.flags.contains(*flag))
+    .fold(kind, |bits, (_, bit)| bits | bit)
+}
+
+/// Bit `n` for `MADV_*` of value `n`.
+fn advice(advice: Advice) -> u64 {
+    [
+        (Advice::RANDOM, 1),
+        (Advice::SEQUENTIAL, 2),
+        (Advice::DONT_FORK, 10),
+        (Advice::MERGEABLE, 12),
+        (Advice::HUGE_PAGE, 14),
+        (Advice::NO_HUGE_PAGE, 15),
+        (Advice::DONT_DUMP, 16),
+        (Advice::WIPE_ON_FORK, 18),
+    ]
+    .iter()
+    .filter(|(flag, _)| advice.contains(*flag))
+    .fold(0, |bits, (_, value)| bits | 1 << value)
+}
+
+/// Whether pages of an area may be filled in after the process runs again, as
+/// `vma_entry_can_be_lazy()` in `criu/include/vma.h` decides it.
+pub fn can_be_lazy(entry: &proto::VmaEntry) -> bool {
+    let private_anonymous = map::PRIVATE | map::ANONYMOUS;
+    entry.flags & private_anonymous == private_anonymous
+        && entry.flags & (map::LOCKED | map::HUGETLB) == 0
+        && entry.status & (status::VDSO | status::VVAR | status::VSYSCALL) == 0
+}
