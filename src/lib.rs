@@ -18,7 +18,7 @@
 //! | `linux` | typed views of kernel structures and collections |
 //! | `control` | pseudo-signals and pseudo-scheduling: freeze, thaw, signal |
 //! | [`snapshot`] | a frozen process as plain data |
-//! | [`capture`] | reads a frozen process into a [`snapshot`] |
+//! | [[`capture`] | reads a frozen process into a [`snapshot`] |
 //! | [`criu`] | CRIU's image files, written from a [`snapshot`] and checked |
 //! | [`sink`] | where images go |
 //! | [`save`] | one save as a transaction over all of the above |

@@ -1,0 +1,52 @@
+//! Why a process could not be read.
+
+use crate::kernel::KernelError;
+use crate::memory::MemoryError;
+
+use super::obstacle::Obstacle;
+use super::xsave::XsaveError;
+
+/// Why a process could not be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The guest kernel could not be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The process's memory could not be read.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The process has state that cannot be saved.
+    #[error("{}", lines(.0))]
+    Obstacles(Vec<Obstacle>),
+    /// A thread's extended registers could not be read.
+    #[error("thread {tid}: {source}")]
+    ExtendedState {
+        /// The thread.
+        tid: i32,
+        /// Why.
+        source: XsaveError,
+    },
+    /// The process lacks something that every process has.
+    #[error("process {pid} has no {what}: it is ending")]
+    Missing {
+        /// The process.
+        pid: i32,
+        /// What it lacks.
+        what: &'static str,
+    },
+    /// Pages are not in memory.
+    #[error("process {pid}: the page at {addr:#x} is {what}, which save does not support yet")]
+    Page {
+        /// The process.
+        pid: i32,
+        /// Its address.
+        addr: u64,
+        /// Where it is instead.
+        what: &'static str,
+    },
+}
+
+fn lines(obstacles: &[Obstacle]) -> String {
+    let lines: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,182 @@
+//! Memory areas and what the kernel keeps about them.
+
+use crate::control::Target;
+use crate::linux::{MmFlags, VmFlags, Vma as LinuxVma};
+use crate::memory::PAGE_SIZE;
+use crate::snapshot::{Advice, Id, MappedFile, Mm, Protection, Vma, VmaFlags, VmaKind};
+
+use super::error::CaptureError;
+use super::files::Files;
+use super::obstacle::Obstacles;
+
+/// The dumpable value's bits of `mm->flags` (`MMF_DUMPABLE_MASK`,
+/// `include/linux/sched/coredump.h`).
+const DUMPABLE_MASK: u64 = 3;
+/// Areas that no image can hold, and what they are.
+const UNSUPPORTED: &[(VmFlags, &str)] = &[
+    (VmFlags::HUGETLB, "uses huge pages of hugetlbfs"),
+    (VmFlags::PFNMAP, "maps device memory"),
+    (VmFlags::MIXEDMAP, "maps device memory"),
+    (VmFlags::IO, "maps device memory"),
+    (VmFlags::SYNC, "is mapped with MAP_SYNC"),
+    (VmFlags::PKEY, "has a protection key"),
+    (VmFlags::LOCKONFAULT, "is locked on fault"),
+];
+/// Advice that stays with an area.
+const ADVICE: &[(VmFlags, Advice)] = &[
+    (VmFlags::RAND_READ, Advice::RANDOM),
+    (VmFlags::SEQ_READ, Advice::SEQUENTIAL),
+    (VmFlags::DONTCOPY, Advice::DONT_FORK),
+    (VmFlags::DONTDUMP, Advice::DONT_DUMP),
+    (VmFlags::MERGEABLE, Advice::MERGEABLE),
+    (VmFlags::HUGEPAGE, Advice::HUGE_PAGE),
+    (VmFlags::NOHUGEPAGE, Advice::NO_HUGE_PAGE),
+    (VmFlags::WIPEONFORK, Advice::WIPE_ON_FORK),
+];
+
+/// Reads the address space of a process, without its pages.
+pub(super) fn read<'k>(
+    target: &Target<'k>,
+    files: &mut Files<'k>,
+    obstacles: &mut Obstacles,
+) -> Result<Mm, CaptureError> {
+    let missing = |what| CaptureError::Missing { pid: target.pid(), what };
+    let mm = target.leader().mm()?.ok_or_else(|| missing("memory"))?;
+    obstacles.add_if(!mm.ldt()?.is_null(), "it has a local descriptor table (modify_ldt)");
+    obstacles.add_if(!mm.ioctx_table()?.is_null(), "it has AIO contexts (io_setup)");
+    obstacles.add_if(mm.def_flags()? & VmFlags::LOCKED.bits() != 0, "it has called mlockall()");
+    let exe = mm.exe_file()?.ok_or_else(|| missing("executable"))?;
+    let exe = files.path(&exe.path()?, "its executable", obstacles)?;
+    let layout = Layout { brk: (mm.start_brk()?, mm.brk()?), stack: mm.start_stack()? };
+    let mut vmas = Vec::new();
+    for vma in mm.vmas()? {
+        if let Some(vma) = layout.vma(&vma, files, obstacles)? {
+            push_or_join(&mut vmas, vma);
+        }
+    }
+    Ok(Mm {
+        start_code: mm.start_code()?,
+        end_code: mm.end_code()?,
+        start_data: mm.start_data()?,
+        end_data: mm.end_data()?,
+        start_brk: layout.brk.0,
+        brk: layout.brk.1,
+        start_stack: layout.stack,
+        arg_start: mm.arg_start()?,
+        arg_end: mm.arg_end()?,
+        env_start: mm.env_start()?,
+        env_end: mm.env_end()?,
+        saved_auxv: mm.saved_auxv()?,
+        exe: exe.unwrap_or(Id::new(0)),
+        dumpable: (mm.raw_flags()? & DUMPABLE_MASK) as u32,
+        thp_disabled: mm.flags()?.contains(MmFlags::DISABLE_THP),
+        membarrier_state: mm.membarrier_state()?,
+        vmas,
+        pages: Vec::new(),
+    })
+}
+
+/// Adds an area; the second one of `[vvar]` belongs to the first.
+fn push_or_join(vmas: &mut Vec<Vma>, vma: Vma) {
+    if let (VmaKind::Vvar, Some(last)) = (vma.kind, vmas.last_mut())
+        && last.kind == VmaKind::Vvar
+        && last.end == vma.start
+    {
+        last.end = vma.end;
+    } else {
+        vmas.push(vma);
+    }
+}
+
+/// What tells heap and stack from other anonymous areas.
+struct Layout {
+    brk: (u64, u64),
+    stack: u64,
+}
+
+impl Layout {
+    fn vma<'k>(
+        &self,
+        vma: &LinuxVma<'k>,
+        files: &mut Files<'k>,
+        obstacles: &mut Obstacles,
+    ) -> Result<Option<Vma>, CaptureError> {
+        let (start, end, flags) = (vma.start()?, vma.end()?, vma.flags()?);
+        let special = vma.special_name()?;
+        let holder = format!("the memory at {start:#x}-{end:#x}");
+        if special.is_none() {
+            for (unsupported, what) in UNSUPPORTED {
+                let present = flags.intersects(*unsupported);
+                obstacles.add_if(present, format!("{holder} {what}"));
+            }
+        }
+        let watched = vma.userfaultfd()?.is_some_and(|context| !context.is_null());
+        obstacles.add_if(watched, format!("{holder} is watched by userfaultfd"));
+
+        let kind = match (special.as_deref(), vma.file()?) {
+            (Some("[vdso]"), _) => VmaKind::Vdso,
+            (Some("[vvar]" | "[vvar_vclock]"), _) => VmaKind::Vvar,
+            (Some(name), _) => {
+                obstacles.add(format!("{holder} is {name}"));
+                return Ok(None);
+            }
+            (None, Some(file)) => {
+                let writable = flags.contains(VmFlags::MAYWRITE | VmFlags::MAYSHARE);
+                let shared = flags.contains(VmFlags::MAYSHARE);
+                let shown = format!("the file mapped at {start:#x}");
+                obstacles.add_if(shared && writable, format!("{holder} is shared and writable"));
+                let Some(path) = files.path(&file.path()?, &shown, obstacles)? else {
+                    return Ok(None);
+                };
+                let mapped = MappedFile { path, writable };
+                if shared { VmaKind::FileShared(mapped) } else { VmaKind::FilePrivate(mapped) }
+            }
+            (None, None) => self.anonymous(start, end),
+        };
+        let offset = match kind {
+            VmaKind::FilePrivate(_) | VmaKind::FileShared(_) => {
+                vma.pgoff()?.checked_mul(PAGE_SIZE).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        Ok(Some(Vma {
+            start,
+            end,
+            offset,
+            prot: protection(flags),
+            kind,
+            flags: asked_for(flags),
+            advice: ADVICE
+                .iter()
+                .filter(|(flag, _)| flags.contains(*flag))
+                .fold(Advice::empty(), |all, (_, advice)| all | *advice),
+        }))
+    }
+
+    /// As `/proc/PID/maps` names them (`get_vma_name()`, `fs/proc/task_mmu.c`).
+    fn anonymous(&self, start: u64, end: u64) -> VmaKind {
+        if start < self.brk.1 && end > self.brk.0 {
+            VmaKind::Heap
+        } else if start <= self.stack && self.stack <= end {
+            VmaKind::Stack
+        } else {
+            VmaKind::Anonymous
+        }
+    }
+}
+
+fn protection(flags: VmFlags) -> Protection {
+    let mut prot = Protection::empty();
+    prot.set(Protection::READ, flags.contains(VmFlags::READ));
+    prot.set(Protection::WRITE, flags.contains(VmFlags::WRITE));
+    prot.set(Protection::EXEC, flags.contains(VmFlags::EXEC));
+    prot
+}
+
+fn asked_for(flags: VmFlags) -> VmaFlags {
+    let mut asked = VmaFlags::empty();
+    asked.set(VmaFlags::GROWS_DOWN, flags.contains(VmFlags::GROWSDOWN));
+    asked.set(VmaFlags::LOCKED, flags.contains(VmFlags::LOCKED));
+    asked.set(VmaFlags::NO_RESERVE, flags.contains(VmFlags::NORESERVE));
+    asked
+}

@@ -1,0 +1,205 @@
+//! Which pages go out, and where they lie in the guest.
+//!
+//! A page goes out when it belongs to the process alone: anonymous memory, and
+//! copies that it made of private file pages by writing to them. Everything
+//! else is zero or in a file. The vDSO goes out whole, mapped or not: CRIU
+//! compares it with the destination's and patches it where they differ.
+
+use std::ops::Range;
+
+use crate::control::Target;
+use crate::kernel::{Kernel, KernelError};
+use crate::linux::{Mm as LinuxMm, Page, Struct, VdsoImage, symbol};
+use crate::memory::{Entry, GuestPhys, GuestVirt, Leaf, PAGE_SIZE};
+use crate::snapshot::{Mm, PageRange, Vma, VmaKind};
+
+use super::error::CaptureError;
+
+/// Frames at consecutive addresses of the guest's physical memory and of the
+/// process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageRun {
+    /// Address in the process.
+    pub virt: u64,
+    /// First frame.
+    pub phys: GuestPhys,
+    /// Length in bytes, whole pages.
+    pub len: u64,
+}
+
+/// All pages of a process that go out, ascending by address in the process.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PagePlan {
+    runs: Vec<PageRun>,
+}
+
+impl PagePlan {
+    /// The runs, ascending and apart.
+    pub fn runs(&self) -> &[PageRun] {
+        &self.runs
+    }
+
+    /// Bytes of all pages.
+    pub fn bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.len).sum()
+    }
+
+    /// The pages as a snapshot holds them, without their place in the guest.
+    pub fn ranges(&self) -> Vec<PageRange> {
+        let mut ranges: Vec<PageRange> = Vec::new();
+        for run in &self.runs {
+            let count = run.len / PAGE_SIZE;
+            match ranges.last_mut() {
+                Some(last) if last.end() == run.virt => last.count += count,
+                _ => ranges.push(PageRange { start: run.virt, count }),
+            }
+        }
+        ranges
+    }
+
+    fn push(&mut self, run: PageRun) {
+        if let Some(last) = self.runs.last_mut()
+            && last.virt + last.len == run.virt
+            && last.phys.checked_add(last.len) == Some(run.phys)
+        {
+            last.len += run.len;
+        } else {
+            self.runs.push(run);
+        }
+    }
+}
+
+/// Finds the pages of a frozen process that go out; `mm` is its address space
+/// as captured.
+///
+/// # Errors
+///
+/// [`CaptureError::Page`] for a page that was swapped out.
+pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {
+    let pid = target.pid();
+    let linux_mm = target.leader().mm()?.ok_or(CaptureError::Missing { pid, what: "memory" })?;
+    let walk = Walk { pid, mm: linux_mm, zero: ZeroPages::new(linux_mm.kernel())? };
+    let mut plan = PagePlan::default();
+    for vma in &mm.vmas {
+        match vma.kind {
+            VmaKind::Vdso => walk.vdso(vma, &mut plan)?,
+            VmaKind::Anonymous | VmaKind::Heap | VmaKind::Stack => {
+                walk.area(vma, |_| Ok(true), &mut plan)?;
+            }
+            VmaKind::FilePrivate(_) => {
+                let kernel = linux_mm.kernel();
+                let anonymous = |phys| Page::of_frame(kernel, phys)?.is_anonymous();
+                walk.area(vma, anonymous, &mut plan)?;
+            }
+            VmaKind::FileShared(_) | VmaKind::Vvar | VmaKind::Vsyscall => {}
+        }
+    }
+    Ok(plan)
+}
+
+struct Walk<'k> {
+    pid: i32,
+    mm: LinuxMm<'k>,
+    zero: ZeroPages,
+}
+
+impl Walk<'_> {
+    /// Adds the pages of one area that are there and that `is_private` says
+    /// belong to the process.
+    fn area(
+        &self,
+        vma: &Vma,
+        is_private: impl Fn(GuestPhys) -> Result<bool, KernelError>,
+        plan: &mut PagePlan,
+    ) -> Result<(), CaptureError> {
+        let range = GuestVirt::new(vma.start)..GuestVirt::new(vma.end);
+        self.mm.space()?.walk(range, |leaf| {
+            let phys = self.frame(&leaf)?;
+            if self.zero.contains(phys) || !is_private(phys)? {
+                return Ok(());
+            }
+            plan.push(PageRun { virt: leaf.virt.get(), phys, len: leaf.size });
+            Ok::<_, CaptureError>(())
+        })
+    }
+
+    fn frame(&self, leaf: &Leaf) -> Result<GuestPhys, CaptureError> {
+        match leaf.entry {
+            Entry::Page { phys, .. } => Ok(phys),
+            Entry::Swap(_) => Err(CaptureError::Page {
+                pid: self.pid,
+                addr: leaf.virt.get(),
+                what: "swapped out or being moved",
+            }),
+        }
+    }
+
+    /// The pages of the vDSO from the kernel's own image of it: the process
+    /// maps only those that it has touched.
+    fn vdso(&self, vma: &Vma, plan: &mut PagePlan) -> Result<(), CaptureError> {
+        let missing = CaptureError::Missing { pid: self.pid, what: "vDSO image" };
+        let image: VdsoImage<'_> = self.mm.vdso_image()?.ok_or(missing)?;
+        let len = vma.len().min(image.size()?);
+        for offset in (0..len).step_by(PAGE_SIZE as usize) {
+            let phys = self.mm.kernel().translate(image.data()?.wrapping_add(offset))?;
+            plan.push(PageRun { virt: vma.start + offset, phys, len: PAGE_SIZE });
+        }
+        Ok(())
+    }
+}
+
+/// Frames that stand for memory nobody has written to.
+struct ZeroPages {
+    small: Range<u64>,
+    huge: Range<u64>,
+}
+
+impl ZeroPages {
+    fn new(kernel: &Kernel) -> Result<Self, KernelError> {
+        /// Base pages of a huge page of 2 MiB.
+        const HUGE: u64 = 512;
+        let pfn = |name| -> Result<u64, KernelError> {
+            let mut word = [0; 8];
+            kernel.read(symbol(kernel, name)?, &mut word)?;
+            Ok(u64::from_le_bytes(word))
+        };
+        let range = |pfn: u64, len| pfn..pfn.saturating_add(len);
+        Ok(Self {
+            small: range(pfn("zero_pfn")?, 1),
+            // All ones while there is none (`mm/huge_memory.c`).
+            huge: range(pfn("huge_zero_pfn")?, HUGE),
+        })
+    }
+
+    fn contains(&self, phys: GuestPhys) -> bool {
+        let pfn = phys.pfn().get();
+        self.small.contains(&pfn) || self.huge.contains(&pfn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(virt: u64, phys: u64, pages: u64) -> PageRun {
+        PageRun { virt, phys: GuestPhys::new(phys), len: pages * PAGE_SIZE }
+    }
+
+    #[test]
+    fn runs_join_where_both_sides_go_on() {
+        let mut plan = PagePlan::default();
+        plan.push(run(0x1000, 0x8000, 1));
+        plan.push(run(0x2000, 0x9000, 2));
+        plan.push(run(0x4000, 0x1000, 1));
+        plan.push(run(0x6000, 0x2000, 1));
+        assert_eq!(
+            plan.runs(),
+            [run(0x1000, 0x8000, 3), run(0x4000, 0x1000, 1), run(0x6000, 0x2000, 1)]
+        );
+        assert_eq!(
+            plan.ranges(),
+            [PageRange { start: 0x1000, count: 4 }, PageRange { start: 0x6000, count: 1 }]
+        );
+        assert_eq!(plan.bytes(), 5 * PAGE_SIZE);
+    }
+}

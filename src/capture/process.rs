@@ -1,0 +1,224 @@
+//! What the threads of a process share, but for memory and files.
+
+use crate::control::{Jobctl, Target};
+use crate::kernel::KernelError;
+use crate::linux::{PidType, SignalStruct, Struct, Task, TaskState};
+use crate::snapshot::{
+    FdTable, FsContext, Id, IntervalTimer, IntervalTimers, Mm, Process, ProcessState,
+    ResourceLimit, SigAction, SigHand, SigInfo, SigSet,
+};
+
+use super::error::CaptureError;
+use super::obstacle::Obstacles;
+use super::{Context, thread};
+
+/// `SCHED_DEADLINE` (`include/uapi/linux/sched.h`).
+const SCHED_DEADLINE: u32 = 6;
+/// `__USER32_CS`.
+const USER32_CS: u16 = 0x23;
+/// `SI_USER` with sender 0, as `collect_signal()` makes up for a signal whose
+/// queue entry could not be allocated, is all zeros but for the number.
+const SI_SIGNO: usize = 0;
+
+/// Notes what of a process cannot be saved, memory and files aside.
+pub(super) fn survey(
+    context: &Context<'_>,
+    target: &Target<'_>,
+    obstacles: &mut Obstacles,
+) -> Result<(), CaptureError> {
+    let leader = target.leader();
+    let signal = leader.signal_struct()?;
+    namespaces(context, leader, obstacles)?;
+    sharing(target, obstacles)?;
+    let pid = target.pid();
+    for (kind, name) in [(PidType::Sid, "session"), (PidType::Pgid, "process group")] {
+        let id = signal.id(kind)?;
+        obstacles.add_if(id != pid, format!("it does not lead its {name}, {id} does"));
+    }
+    obstacles.add_if(!signal.tty()?.is_null(), "it has a controlling terminal");
+    obstacles.add_if(signal.has_posix_timers()?, "it has POSIX timers (timer_create)");
+    let children = leader.children()?.entries::<Task<'_>>("sibling").count();
+    obstacles.add_if(children != 0, format!("it has child processes ({children})"));
+    obstacles.add_if(leader.personality()? != 0, "it has a personality (setarch)");
+    for thread in target.threads()? {
+        survey_thread(&thread, obstacles)?;
+    }
+    Ok(())
+}
+
+fn survey_thread(thread: &Task<'_>, obstacles: &mut Obstacles) -> Result<(), CaptureError> {
+    let tid = thread.pid()?;
+    let mut note = |present, what: &str| obstacles.add_if(present, format!("thread {tid} {what}"));
+    note(thread.exit_state()? != 0, "has ended, but its process has not");
+    note(thread.seccomp_mode()? != 0, "is restricted by seccomp");
+    note(!thread.io_uring()?.is_null(), "uses io_uring");
+    note(!thread.sysv_undo()?.is_null(), "has SysV semaphore adjustments to undo");
+    note(thread.policy()? == SCHED_DEADLINE, "has a deadline scheduling policy");
+    note(thread.user_regs()?.cs()? == USER32_CS, "runs 32-bit code");
+    Ok(())
+}
+
+fn namespaces(
+    context: &Context<'_>,
+    leader: Task<'_>,
+    obstacles: &mut Obstacles,
+) -> Result<(), CaptureError> {
+    let pid = leader.pid()?;
+    let missing = |what| CaptureError::Missing { pid, what };
+    let own = leader.nsproxy()?.ok_or_else(|| missing("namespaces"))?;
+    let init = context.init.nsproxy()?.ok_or_else(|| missing("namespaces"))?;
+    let own_cred = leader.cred()?.ok_or_else(|| missing("credentials"))?;
+    let init_cred = context.init.cred()?.ok_or_else(|| missing("credentials"))?;
+    let own_pid = leader.thread_pid()?.ok_or_else(|| missing("PID"))?;
+    for (differs, name) in [
+        (own.uts()? != init.uts()?, "UTS"),
+        (own.ipc()? != init.ipc()?, "IPC"),
+        (own.mnt()? != init.mnt()?, "mount"),
+        (own.net()? != init.net()?, "network"),
+        (own.time()? != init.time()?, "time"),
+        (own.cgroup()? != init.cgroup()?, "cgroup"),
+        (own_pid.level()? != 0 || own.pid_for_children()? != init.pid_for_children()?, "PID"),
+        (own_cred.user_ns()? != init_cred.user_ns()?, "user"),
+    ] {
+        obstacles.add_if(differs, format!("it is in a {name} namespace of its own"));
+    }
+    Ok(())
+}
+
+/// Other processes that share what `clone()` without `CLONE_THREAD` can share.
+fn sharing(target: &Target<'_>, obstacles: &mut Obstacles) -> Result<(), CaptureError> {
+    let own = target.leader();
+    let parts = |task: &Task<'_>| -> Result<[Option<u64>; 4], KernelError> {
+        Ok([
+            task.mm()?.map(|mm| mm.addr().get()),
+            task.files()?.map(|files| files.addr().get()),
+            task.fs()?.map(|fs| fs.addr().get()),
+            task.sighand()?.map(|sighand| sighand.addr().get()),
+        ])
+    };
+    let names = ["memory", "file descriptors", "root and working directory", "signal handlers"];
+    let own_parts = parts(&own)?;
+    for task in Task::processes(own.kernel())? {
+        let task = task?;
+        if task.addr() == own.addr() {
+            continue;
+        }
+        for ((name, own), other) in names.iter().zip(own_parts).zip(parts(&task)?) {
+            if own.is_some() && own == other {
+                obstacles.add(format!("it shares its {name} with process {}", task.pid()?));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// References to what other processes might share.
+pub(super) struct Shared {
+    pub(super) mm: Id<Mm>,
+    pub(super) files: Id<FdTable>,
+    pub(super) fs: Id<FsContext>,
+    pub(super) sighand: Id<SigHand>,
+}
+
+/// Reads a frozen process; `now` is `CLOCK_MONOTONIC` in nanoseconds.
+pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Process, CaptureError> {
+    let leader = target.leader();
+    let signal = leader.signal_struct()?;
+    let reader = thread::Reader::new(target)?;
+    let threads = target
+        .threads()?
+        .iter()
+        .map(|thread| reader.read(thread))
+        .collect::<Result<Vec<_>, _>>()?;
+    let parent = leader.real_parent()?.map_or(Ok(0), |parent| parent.tgid())?;
+    Ok(Process {
+        pid: target.pid().cast_unsigned(),
+        ppid: parent.cast_unsigned(),
+        pgid: signal.id(PidType::Pgid)?.cast_unsigned(),
+        sid: signal.id(PidType::Sid)?.cast_unsigned(),
+        state: state(target)?,
+        exit_code: leader.exit_code()?,
+        personality: leader.personality()?,
+        flags: leader.raw_flags()?,
+        threads,
+        mm: shared.mm,
+        files: shared.files,
+        fs: shared.fs,
+        sighand: shared.sighand,
+        pending: pending(signal.shared_pending()?)?,
+        itimers: itimers(&signal, now)?,
+        rlimits: signal.rlimits()?.map(|(cur, max)| ResourceLimit { cur, max }),
+        oom_score_adj: signal.oom_score_adj()?,
+        child_subreaper: signal.is_child_subreaper()?,
+        login_uid: leader.login_uid()?.filter(|&uid| uid != u32::MAX),
+    })
+}
+
+/// Stopped, when a group stop has reached all threads.
+fn state(target: &Target<'_>) -> Result<ProcessState, CaptureError> {
+    for thread in target.threads()? {
+        if !thread.state()?.contains(TaskState::STOPPED) {
+            return Ok(ProcessState::Alive);
+        }
+        if Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::STOP_PENDING) {
+            return Ok(ProcessState::Alive);
+        }
+    }
+    let code = target.leader().signal_struct()?.group_exit_code()?;
+    let signal = if code == 0 { nix::libc::SIGSTOP.cast_unsigned() } else { code };
+    Ok(ProcessState::Stopped { signal })
+}
+
+pub(super) fn sighand(target: &Target<'_>) -> Result<SigHand, CaptureError> {
+    let actions = target.leader().sighand_struct()?.action()?;
+    let mut sighand = SigHand::default();
+    for (index, slot) in sighand.actions.iter_mut().enumerate() {
+        let action = actions.get(index as u64)?;
+        *slot = SigAction {
+            handler: action.handler()?,
+            flags: action.flags()?,
+            restorer: action.restorer()?,
+            mask: SigSet(action.mask()?),
+        };
+    }
+    Ok(sighand)
+}
+
+/// Pending signals: the queued ones, and those whose queue entry could not be
+/// allocated or was never made (a pseudo-signal).
+pub(super) fn pending(set: crate::linux::SigPending<'_>) -> Result<Vec<SigInfo>, CaptureError> {
+    let mut pending: Vec<SigInfo> = set.queued()?.into_iter().map(SigInfo).collect();
+    let bits = set.signal()?;
+    for signal in (1..=64u8).filter(|signal| bits >> (signal - 1) & 1 == 1) {
+        if !pending.iter().any(|info| info.signal() == i32::from(signal)) {
+            let mut info = [0; crate::snapshot::SIGINFO_SIZE];
+            info[SI_SIGNO] = signal;
+            pending.push(SigInfo(info));
+        }
+    }
+    Ok(pending)
+}
+
+fn itimers(signal: &SignalStruct<'_>, now: u64) -> Result<IntervalTimers, CaptureError> {
+    // `enum { CPUCLOCK_PROF, CPUCLOCK_VIRT }` (`include/linux/posix-timers.h`).
+    let (prof, virt) = (signal.it()?.get(0)?, signal.it()?.get(1)?);
+    let (utime, stime) = (signal.timer_utime()?, signal.timer_stime()?);
+    let real = signal.real_timer()?.armed()?;
+    Ok(IntervalTimers {
+        real: interval_timer(real, now, signal.it_real_incr()?),
+        virt: interval_timer(set(virt.expires()?), utime, virt.incr()?),
+        prof: interval_timer(set(prof.expires()?), utime.wrapping_add(stime), prof.incr()?),
+    })
+}
+
+/// A CPU timer that expires at 0 is not set (`struct cpu_itimer`).
+fn set(expires: u64) -> Option<u64> {
+    (expires != 0).then_some(expires)
+}
+
+fn interval_timer(expires: Option<u64>, now: u64, interval: u64) -> IntervalTimer {
+    match expires {
+        Some(expires) => IntervalTimer { remaining: expires.saturating_sub(now).max(1), interval },
+        None => IntervalTimer { remaining: 0, interval },
+    }
+}
