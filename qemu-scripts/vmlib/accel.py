@@ -29,8 +29,10 @@ def choose(image: Image) -> str:
     answer = paths.cache() / "accel" / f"{image.digest}-{_host_digest()}"
     with locks.held(answer.with_suffix(".lock")):
         if not answer.exists():
-            print(f"trying KVM once, {DEADLINE:.0f} s at most", file=sys.stderr, flush=True)
-            answer.write_text("kvm" if _boots_under_kvm(image) else "tcg")
+            print(f"trying once whether KVM runs this kernel, {DEADLINE:.0f} s at most", file=sys.stderr, flush=True)
+            runs = _boots_under_kvm(image)
+            print("KVM runs it" if runs else "KVM does not run it: using TCG", file=sys.stderr, flush=True)
+            answer.write_text("kvm" if runs else "tcg")
     return answer.read_text()
 
 

@@ -26,8 +26,9 @@ DELIMITER = b"\xff"
 # How long a call may take before the guest counts as stuck, in seconds.
 CALL_TIMEOUT = 60.0
 # While a command is young we stay connected and poll often; an old one is asked
-# for now and then, with the socket free for others in between. In seconds.
-YOUNG, POLL_YOUNG, POLL_OLD = 1.0, 0.025, 0.05
+# for more and more seldom, with the socket free for others in between: each
+# question costs an emulated CPU some 10 ms. In seconds.
+YOUNG, POLL_YOUNG, POLL_SLOWEST = 1.0, 0.025, 0.25
 
 
 class AgentError(VmError):
@@ -175,7 +176,7 @@ def run(machine: Machine, argv: list[str]) -> Finished:
                 break
             time.sleep(POLL_YOUNG)
     while not done:
-        time.sleep(POLL_OLD)
+        time.sleep(min(POLL_SLOWEST, (time.monotonic() - begin) / 20))
         with session(machine) as agent:
             done = outcome(agent, pid)
     return done

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ exec setsid --fork /bin/sh -c 'echo $$ >&3; exec 3>&-; exec "$@"' sh "$@"
 def up(options, tail: list[str]) -> int:
     """start a VM; returns when its guest agent answers"""
     begin = time.monotonic()
+    qemu.check_installed()
     disk = image.ensure(recipe.load(options.kernel))
     chosen = accel.choose(disk)
     vm = machine.claim(
@@ -117,6 +119,8 @@ def down(options, _tail) -> int:
 
 def main(argv: list[str]) -> int:
     """Runs the command line `argv` and returns the exit status."""
+    # As an exception, so that an `up` that is ended takes its half-started VM along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     head, tail = _split(argv)
     options = _parser().parse_args(head)
     try:

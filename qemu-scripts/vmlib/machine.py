@@ -176,8 +176,10 @@ def claim(name: str, **facts) -> Machine:
     with locks.held(root / "lock"):
         others = all_machines()
         for other in others:
-            if other.name == name and (other.is_alive() or _is_starting(other)):
+            if other.name == name and other.is_alive():
                 raise VmError(f"VM {name} is up already (QEMU is PID {other.pid}): `vm down {name}` ends it")
+            if other.name == name and _is_starting(other):
+                raise VmError(f"VM {name} is being started by another `vm up`: wait, or `vm down {name}` if that died")
         if stale := next((other for other in others if other.name == name), None):
             stale.stop()
         taken = {other.slot for other in others if other.name != name}

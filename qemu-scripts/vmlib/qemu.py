@@ -1,6 +1,7 @@
 """The QEMU of a VM: its command line, its start, and the wait until the guest answers."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -64,6 +65,13 @@ def start(machine: Machine, image: Image, extra: list[str]) -> None:
     except BaseException:
         machine.stop()
         raise
+
+
+def check_installed() -> None:
+    """An error that says what to run if QEMU is not there."""
+    for program in ("qemu-system-x86_64", "qemu-img"):
+        if not shutil.which(program):
+            raise VmError(f"{program} is not installed: run qemu-scripts/install-packages")
 
 
 def _make_overlay(machine: Machine, image: Image) -> Path:
