@@ -37,4 +37,5 @@ pub mod domain;
 pub mod kernel;
 pub mod linux;
 pub mod memory;
+pub mod sink;
 pub mod snapshot;

@@ -15,6 +15,7 @@ mod pagemap;
 mod pstree;
 mod registers;
 mod seccomp;
+mod store;
 mod timens;
 mod vma;
 
@@ -27,6 +28,7 @@ pub use container::{
     pages_file_name,
 };
 use ids::FileIds;
+pub use store::{ImageDirectory, ImageStore};
 
 use crate::snapshot::{Id, Mm, Process, Snapshot};
 

@@ -1,0 +1,159 @@
+//! Where images go.
+//!
+//! A save gives its sink small images whole and pages as borrowed slices,
+//! straight from guest frames. Then it goes through three states, so that a
+//! process is never killed for images that are not there:
+//!
+//! 1. [`Sink::sync`] returns once all content is durable. The set can be
+//!    checked now, but nobody can take it for complete.
+//! 2. [`Sink::complete`] makes it complete, in one step.
+//! 3. A sink that is dropped before leaves nothing behind.
+
+mod directory;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+
+use serde::Serialize;
+use thiserror::Error;
+
+pub use directory::DirectorySink;
+
+use crate::criu::ImageStore;
+
+/// Takes the images of one save.
+pub trait Sink {
+    /// Takes a whole image.
+    ///
+    /// # Errors
+    /// When it cannot be written; the sink is then to be dropped.
+    fn image(&mut self, name: &str, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// Begins a pages file that will have `size` bytes.
+    ///
+    /// # Errors
+    /// When there is no room for it or it cannot be made.
+    fn pages(&mut self, name: &str, size: u64) -> Result<Box<dyn PagesWriter + '_>, SinkError>;
+
+    /// Waits until all that was taken is durable.
+    ///
+    /// # Errors
+    /// When that fails: then nothing is known of any image.
+    fn sync(&mut self) -> Result<(), SinkError>;
+
+    /// What was taken, to be checked.
+    fn images(&self) -> &dyn ImageStore;
+
+    /// Completes a set that is durable already.
+    ///
+    /// # Errors
+    /// When that fails; the set is then not complete.
+    fn complete(self: Box<Self>) -> Result<SinkReport, SinkError>;
+}
+
+/// Takes the pages of one pages file.
+pub trait PagesWriter {
+    /// Adds pages behind those that were added. Slices whose addresses and
+    /// lengths are multiples of the page size go out without being copied.
+    ///
+    /// # Errors
+    /// When they cannot be written, also when a slice's memory cannot be read.
+    fn append(&mut self, pages: &[IoSlice<'_>]) -> Result<(), SinkError>;
+
+    /// Writes pages again that were added at `offset` and changed since.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    fn overwrite(&mut self, offset: u64, pages: &[IoSlice<'_>]) -> Result<(), SinkError>;
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// [`SinkError::WrongSize`] when not as many bytes were added as announced.
+    fn finish(self: Box<Self>) -> Result<(), SinkError>;
+}
+
+/// What a sink did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct SinkReport {
+    /// How many files were written.
+    pub files: u64,
+    /// Their bytes in all.
+    pub bytes: u64,
+    /// How pages were written; `None` when there were none.
+    pub pages_io: Option<PagesIo>,
+}
+
+/// How pages reach a file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PagesIo {
+    /// Past the host's page cache (`O_DIRECT`).
+    Direct,
+    /// Through the page cache.
+    Buffered(BufferedBecause),
+}
+
+/// Why pages went through the host's page cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BufferedBecause {
+    /// The file system has no direct I/O.
+    FileSystem,
+    /// Pages lay at addresses that the file system does not take for it.
+    Alignment,
+}
+
+impl fmt::Display for PagesIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Buffered(BufferedBecause::FileSystem) => {
+                "buffered, as the file system has no direct I/O"
+            }
+            Self::Buffered(BufferedBecause::Alignment) => {
+                "buffered, as pages are not aligned for direct I/O"
+            }
+        })
+    }
+}
+
+/// Why images could not be written.
+#[derive(Debug, Error)]
+pub enum SinkError {
+    /// The directory is in use.
+    #[error("{} is not empty: choose a new or empty directory for images", .0.display())]
+    NotEmpty(PathBuf),
+    /// An earlier save did not end.
+    #[error("{} holds an unfinished save: remove it, then save again", .0.display())]
+    Unfinished(PathBuf),
+    /// No room.
+    #[error("no space left for the {needed} bytes of {}: free some or choose another directory", .path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        needed: u64,
+    },
+    /// A pages file got more or fewer bytes than were announced.
+    #[error("{} got {written} bytes of pages where {announced} were announced", .path.display())]
+    WrongSize {
+        /// The file.
+        path: PathBuf,
+        /// Bytes it should have.
+        announced: u64,
+        /// Bytes it got.
+        written: u64,
+    },
+    /// The host's file system failed.
+    #[error("cannot {action} {}: {error}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
+}
