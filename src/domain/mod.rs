@@ -3,6 +3,7 @@
 //! [`Domain::find`] turns what a user calls a VM into a connection to its QMP
 //! monitor. Nothing in this room knows what runs in the guest.
 
+mod agent;
 mod error;
 mod gdb;
 mod options;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
+pub use agent::{Agent, Output, Program, Status};
 pub use error::{DomainError, Result};
 pub use gdb::Interrupt;
 pub use pause::Pause;
