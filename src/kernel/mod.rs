@@ -16,6 +16,8 @@ mod image_copy;
 pub mod kallsyms;
 mod profile;
 mod resolve;
+#[cfg(test)]
+mod tests;
 pub mod vmcoreinfo;
 
 pub use attach::{AttachDurations, AttachReport};

@@ -1,6 +1,7 @@
 //! A kernel build's symbols and structure layouts, as far as they are read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,4 +57,40 @@ pub struct Bits {
     pub first: u8,
     /// How many.
     pub count: u8,
+}
+
+/// A table for people; [`serde`] gives the same to programs.
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "release   {}", self.release)?;
+        writeln!(f, "build ID  {}", self.build_id)?;
+        writeln!(f, "origin    {}", self.origin)?;
+        writeln!(f, "\nsymbols, as linked")?;
+        for (name, addr) in &self.symbols {
+            writeln!(f, "  {addr:016x}  {name}")?;
+        }
+        for (name, structure) in &self.structs {
+            writeln!(f, "\n{name}, {} bytes", structure.size)?;
+            writeln!(f, "  {:>6} {:>6} {:>6}  member", "offset", "size", "bits")?;
+            for (path, member) in by_offset(structure) {
+                let bits = member.bits.map_or(String::new(), |bits| bits.to_string());
+                let (offset, size, of) = (member.offset, member.size, &member.type_name);
+                writeln!(f, "  {offset:>6} {size:>6} {bits:>6}  {path}: {of}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn by_offset(structure: &ProfileStruct) -> Vec<(&String, &ProfileMember)> {
+    let mut members: Vec<_> = structure.members.iter().collect();
+    members.sort_by_key(|(_, member)| (member.offset, member.bits.map(|bits| bits.first)));
+    members
+}
+
+/// `first:count`.
+impl fmt::Display for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.first, self.count)
+    }
 }

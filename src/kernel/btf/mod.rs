@@ -14,7 +14,7 @@
 
 mod member;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ const DEPTH: usize = 32;
 const NAME_MAX: usize = 512;
 
 /// The kinds of `include/uapi/linux/btf.h`, as far as they are read.
-mod kind {
+pub(super) mod kind {
     pub const INT: u8 = 1;
     pub const PTR: u8 = 2;
     pub const ARRAY: u8 = 3;

@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use super::*;
 
 /// Assembles BTF.
-struct Builder {
+pub(in crate::kernel) struct Builder {
     types: Vec<u8>,
     strings: Vec<u8>,
     count: u32,
 }
 
 impl Builder {
-    fn new() -> Self {
+    pub(in crate::kernel) fn new() -> Self {
         Self { types: Vec::new(), strings: vec![0], count: 0 }
     }
 
@@ -35,7 +35,7 @@ impl Builder {
         self.count
     }
 
-    fn int(&mut self, name: &str, size: u32, encoding: u32) -> u32 {
+    pub(in crate::kernel) fn int(&mut self, name: &str, size: u32, encoding: u32) -> u32 {
         self.add(name, u32::from(kind::INT) << 24, size, &[(encoding << 24) | (size * 8)])
     }
 
@@ -43,12 +43,12 @@ impl Builder {
         self.add(name, u32::from(kind) << 24, to, &[])
     }
 
-    fn array(&mut self, element: u32, count: u32) -> u32 {
+    pub(in crate::kernel) fn array(&mut self, element: u32, count: u32) -> u32 {
         self.add("", u32::from(kind::ARRAY) << 24, 0, &[element, 1, count])
     }
 
     /// Members are (name, type, bit offset, bit width).
-    fn composite(
+    pub(in crate::kernel) fn composite(
         &mut self,
         kind: u8,
         name: &str,
@@ -65,7 +65,7 @@ impl Builder {
     }
 
     /// With a header of `header` bytes.
-    fn finish(self, header: u32) -> Vec<u8> {
+    pub(in crate::kernel) fn finish(self, header: u32) -> Vec<u8> {
         let mut blob = Vec::new();
         blob.extend(MAGIC.to_le_bytes());
         blob.extend([VERSION, 0]);

@@ -15,7 +15,7 @@
 
 mod search;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::ops::{ControlFlow, Range};
 

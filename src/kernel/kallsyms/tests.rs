@@ -4,12 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const START: u64 = 0xffff_ffff_8a00_0000;
+/// Where the images that are made here start.
+pub(in crate::kernel) const START: u64 = 0xffff_ffff_8a00_0000;
 const COUNT: usize = 600;
 
 /// How a kernel release lays its tables out.
 #[derive(Clone, Copy, Debug)]
-struct Layout {
+pub(in crate::kernel) struct Layout {
     /// Addresses before the names (5.10, 6.1) or behind the tokens.
     offsets_first: bool,
     align: usize,
@@ -18,7 +19,7 @@ struct Layout {
     coding: fn(table: u64) -> Coding,
 }
 
-const LAYOUTS: [Layout; 5] = [
+pub(in crate::kernel) const LAYOUTS: [Layout; 5] = [
     // 5.10
     Layout { offsets_first: true, align: 8, seqs_before_tokens: false, coding: per_cpu },
     // 6.1
@@ -104,8 +105,17 @@ fn tokens() -> (Vec<u8>, Vec<u8>) {
 }
 
 fn build(layout: Layout) -> (ImageCopy, TableAddresses, Vec<(u64, String)>) {
-    let mut image = Builder { bytes: vec![0x90; 0x1003], align: layout.align };
     let symbols = symbols((layout.coding)(0));
+    let (bytes, tables) = image(layout, &symbols);
+    (ImageCopy::new(GuestVirt::new(START), bytes), tables, symbols)
+}
+
+/// An image that begins with code and holds the tables of `symbols`.
+pub(in crate::kernel) fn image(
+    layout: Layout,
+    symbols: &[(u64, String)],
+) -> (Vec<u8>, TableAddresses) {
+    let mut image = Builder { bytes: vec![0x90; 0x1003], align: layout.align };
     let (mut names, mut markers) = (Vec::new(), Vec::new());
     for (number, (_, name)) in symbols.iter().enumerate() {
         if number % 256 == 0 {
@@ -130,7 +140,7 @@ fn build(layout: Layout) -> (ImageCopy, TableAddresses, Vec<(u64, String)>) {
     let (mut offsets, mut relative_base) = (GuestVirt::NULL, None);
     let mut place_offsets = |image: &mut Builder| {
         let coding = (layout.coding)(image.next());
-        offsets = image.offsets(&symbols, coding);
+        offsets = image.offsets(symbols, coding);
         relative_base = base_of(coding).map(|base| image.place(&base.to_le_bytes()));
     };
     if layout.offsets_first {
@@ -152,7 +162,7 @@ fn build(layout: Layout) -> (ImageCopy, TableAddresses, Vec<(u64, String)>) {
     image.place(&[0; 64]);
     let tables =
         TableAddresses { num_syms, names, token_table, token_index, offsets, relative_base };
-    (ImageCopy::new(GuestVirt::new(START), image.bytes), tables, symbols)
+    (image.bytes, tables)
 }
 
 fn decode(symbols: &Kallsyms<'_>) -> Vec<(u64, String)> {

@@ -1,0 +1,305 @@
+//! Attaching to a guest made by hand: page tables, VMCOREINFO, symbol tables,
+//! types and the variables of a kernel in some pages of RAM.
+
+use std::fs;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::btf::{kind, tests::Builder};
+use super::kallsyms::tests::{LAYOUTS, START, image};
+use super::*;
+use crate::memory::tests::region;
+use crate::memory::{GuestMemory, GuestPhys, GuestVirt};
+
+const RAM: u64 = 8 << 20;
+const NOTE: u64 = 0x5000;
+const KASLR_OFFSET: u64 = 0x900_0000;
+const BUILD_ID: &str = "bb603a9147d3efe4744bf83c83eee397c591cc20";
+const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
+const INSTANCE: InstanceId = InstanceId { pid: 1, start_time: 2 };
+
+// Offsets in the kernel image, which fills 2 MiB.
+const BANNER: u64 = 0x800;
+const TYPES: u64 = 0x8_0000;
+const TOP_TABLE: u64 = 0x10_0000;
+const VARIABLES: u64 = 0x11_0000;
+const INIT_TASK: u64 = 0x12_0000;
+// In low memory.
+const REAL_MODE_HEADER: u64 = 0x9_9000;
+const TRAMPOLINE: u64 = 0x9_a000;
+
+static TASK: StructDecl = StructDecl {
+    name: "task_struct",
+    fields: &[FieldDecl { name: "pid", paths: &["tgid_absent", "pid"], optional: false }],
+    optional: false,
+};
+static DECLARATIONS: Declarations = Declarations {
+    structs: &[&TASK],
+    symbols: &[SymbolDecl { name: "runqueues", names: &["runqueues"], optional: false }],
+};
+static MORE: Declarations = Declarations {
+    structs: &[&TASK],
+    symbols: &[
+        SymbolDecl { name: "runqueues", names: &["runqueues"], optional: false },
+        SymbolDecl { name: "cpu_info", names: &["cpu_info"], optional: true },
+    ],
+};
+
+/// A kernel in a guest's RAM.
+#[derive(Clone, Copy)]
+struct Spec {
+    /// Where its VMCOREINFO is.
+    note: u64,
+    /// Where its image is.
+    phys: u64,
+    /// Which layout of the symbol tables it has.
+    layout: usize,
+    /// Offset of `task_struct.pid`.
+    pid_offset: u32,
+    /// Offset in the image of `secondary_startup_64`.
+    startup: u64,
+}
+
+const KERNEL: Spec =
+    Spec { note: NOTE, phys: 0x20_0000, layout: 1, pid_offset: 16, startup: 0x100 };
+
+fn empty() -> Vec<u8> {
+    vec![0; RAM as usize]
+}
+
+fn put(ram: &mut [u8], at: u64, bytes: &[u8]) {
+    ram[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+}
+
+fn types(spec: Spec) -> Vec<u8> {
+    let mut btf = Builder::new();
+    let int = btf.int("int", 4, 1);
+    let long = btf.int("u64", 8, 0);
+    let char = btf.int("char", 1, 1);
+    let comm = btf.array(char, 16);
+    let task = [("comm", comm, 0, 0), ("pid", int, spec.pid_offset * 8, 0)];
+    btf.composite(kind::STRUCT, "task_struct", 64, &task);
+    btf.composite(kind::STRUCT, "real_mode_header", 16, &[("trampoline_header", int, 64, 0)]);
+    btf.composite(kind::STRUCT, "trampoline_header", 8, &[("start", long, 0, 0)]);
+    btf.finish(24)
+}
+
+/// Boots a kernel: puts it into `ram`, and its trampoline over the last one's.
+fn boot(ram: &mut [u8], spec: Spec) {
+    let types = types(spec);
+    let mut symbols: Vec<(u64, String)> = [
+        (0, "T_stext"),
+        (spec.startup, "Tsecondary_startup_64"),
+        (BANNER, "Dlinux_banner"),
+        (TYPES, "D__start_BTF"),
+        (TYPES + types.len() as u64, "D__stop_BTF"),
+        (TOP_TABLE, "Dinit_top_pgt"),
+        (VARIABLES, "Dpage_offset_base"),
+        (VARIABLES + 8, "Dvmemmap_base"),
+        (VARIABLES + 16, "Dreal_mode_header"),
+        (INIT_TASK, "Dinit_task"),
+        (INIT_TASK + 0x1000, "Drunqueues"),
+    ]
+    .map(|(offset, name)| (START + offset, name.to_owned()))
+    .into();
+    symbols.extend((0..20).map(|number| (START + INIT_TASK + 0x2000, format!("dvar_{number}"))));
+    let (image, tables) = image(LAYOUTS[spec.layout], &symbols);
+    put(ram, spec.phys, &image);
+    put(ram, spec.phys + BANNER, b"Linux version 6.1.0-test (somebody@somewhere)\n\0");
+    put(ram, spec.phys + TYPES, &types);
+    put(ram, spec.phys + INIT_TASK, b"swapper/0\0");
+    let variables = [PAGE_OFFSET, 0xffff_ea00_0000_0000, PAGE_OFFSET + REAL_MODE_HEADER];
+    let words: Vec<u8> = variables.iter().flat_map(|word| word.to_le_bytes()).collect();
+    put(ram, spec.phys + VARIABLES, &words);
+    // Top table, two tables for the image in 2 MiB, one for all RAM in 1 GiB.
+    let top = spec.phys + TOP_TABLE;
+    for (table, index, entry) in [
+        (0, 511, (top + 0x1000) | 3),
+        (0x1000, 510, (top + 0x2000) | 3),
+        (0x2000, (START >> 21) & 511, spec.phys | 0x83),
+        (0, (PAGE_OFFSET >> 39) & 511, (top + 0x3000) | 3),
+        (0x3000, 0, 0x83),
+    ] {
+        put(ram, top + table + index * 8, &u64::to_le_bytes(entry));
+    }
+    put(ram, REAL_MODE_HEADER + 8, &(TRAMPOLINE as u32).to_le_bytes());
+    put(ram, TRAMPOLINE, &(START + spec.startup).to_le_bytes());
+    let phys_base = spec.phys.wrapping_sub(START - 0xffff_ffff_8000_0000).cast_signed();
+    let mut text = format!(
+        "OSRELEASE=6.1.0-test\nBUILD-ID={BUILD_ID}\nSYMBOL(_stext)={START:x}\n\
+         SYMBOL(init_top_pgt)={:x}\nNUMBER(phys_base)={phys_base}\n\
+         KERNELOFFSET={KASLR_OFFSET:x}\n",
+        START + TOP_TABLE,
+    );
+    for (name, addr) in [
+        ("num_syms", Some(tables.num_syms)),
+        ("names", Some(tables.names)),
+        ("token_table", Some(tables.token_table)),
+        ("token_index", Some(tables.token_index)),
+        ("offsets", Some(tables.offsets)),
+        ("relative_base", tables.relative_base),
+    ] {
+        if let Some(addr) = addr {
+            text += &format!("SYMBOL(kallsyms_{name})={:x}\n", addr.get());
+        }
+    }
+    put(ram, spec.note, text.as_bytes());
+    put(ram, spec.note + text.len() as u64, &[0]);
+}
+
+fn memory(ram: &[u8]) -> Arc<GuestMemory> {
+    Arc::new(GuestMemory::new(vec![region(0, ram.to_vec())]).unwrap())
+}
+
+fn attach(ram: &[u8], cache: &ProfileCache) -> Result<(Kernel, AttachReport), KernelError> {
+    Kernel::attach(memory(ram), &DECLARATIONS, cache, Some(INSTANCE))
+}
+
+fn pid_offset(kernel: &Kernel) -> u64 {
+    kernel.layout(&TASK).unwrap().members[0].unwrap().offset
+}
+
+#[test]
+fn a_kernel_is_found_in_every_layout() {
+    for layout in 0..LAYOUTS.len() {
+        let mut ram = empty();
+        boot(&mut ram, Spec { layout, ..KERNEL });
+        let (kernel, report) = attach(&ram, &ProfileCache::none()).unwrap();
+        assert!(!report.from_cache);
+        assert_eq!(report.vmcoreinfo, GuestPhys::new(NOTE));
+        assert_eq!(kernel.release(), "6.1.0-test");
+        assert_eq!(kernel.profile().symbols["init_task"], START + INIT_TASK - KASLR_OFFSET);
+        assert_eq!(kernel.symbol("runqueues"), Some(GuestVirt::new(START + INIT_TASK + 0x1000)));
+        assert_eq!(pid_offset(&kernel), 16);
+        let mut comm = [0; 7];
+        kernel.read(GuestVirt::new(START + INIT_TASK), &mut comm).unwrap();
+        assert_eq!(&comm, b"swapper");
+    }
+}
+
+#[test]
+fn a_second_attach_uses_the_cache_and_other_declarations_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = ProfileCache::at(folder.path());
+    let mut ram = empty();
+    boot(&mut ram, KERNEL);
+    let (cold, _) = attach(&ram, &cache).unwrap();
+    let (warm, report) = attach(&ram, &cache).unwrap();
+    assert!(report.from_cache);
+    assert_eq!(cold.profile(), warm.profile());
+    let (_, report) = Kernel::attach(memory(&ram), &MORE, &cache, Some(INSTANCE)).unwrap();
+    assert!(!report.from_cache);
+}
+
+#[test]
+fn a_kernel_that_moved_is_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = ProfileCache::at(folder.path());
+    let mut ram = empty();
+    boot(&mut ram, KERNEL);
+    attach(&ram, &cache).unwrap();
+    let mut ram = empty();
+    let note = 0x7_7000;
+    boot(&mut ram, Spec { note, phys: 0x40_0000, ..KERNEL });
+    for _ in 0..2 {
+        let (_, report) = attach(&ram, &cache).unwrap();
+        assert!(report.from_cache);
+        assert_eq!(report.vmcoreinfo, GuestPhys::new(note));
+    }
+}
+
+#[test]
+fn a_guest_that_lies_about_its_build_id_spoils_no_other_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = ProfileCache::at(folder.path());
+    for pid_offset_there in [32, 16] {
+        let mut ram = empty();
+        boot(&mut ram, Spec { pid_offset: pid_offset_there, ..KERNEL });
+        let (kernel, report) = attach(&ram, &cache).unwrap();
+        assert!(!report.from_cache);
+        assert_eq!(pid_offset(&kernel), u64::from(pid_offset_there));
+    }
+}
+
+#[test]
+fn spoilt_cache_files_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = ProfileCache::at(folder.path());
+    let mut ram = empty();
+    boot(&mut ram, KERNEL);
+    attach(&ram, &cache).unwrap();
+    for room in ["profiles", "instances"] {
+        for entry in fs::read_dir(folder.path().join(room)).unwrap() {
+            fs::write(entry.unwrap().path(), "{\"parts\": [[0,").unwrap();
+        }
+    }
+    assert!(!attach(&ram, &cache).unwrap().1.from_cache);
+    assert!(attach(&ram, &cache).unwrap().1.from_cache);
+}
+
+#[test]
+fn a_kernel_of_before_the_reboot_is_not_attached_to() {
+    let mut ram = empty();
+    let old = Spec { note: 0x3000, ..KERNEL };
+    let new = Spec { note: 0x7000, phys: 0x40_0000, startup: 0x200, pid_offset: 32, ..KERNEL };
+    boot(&mut ram, old);
+    let folder = tempfile::tempdir().unwrap();
+    let cache = ProfileCache::at(folder.path());
+    attach(&ram, &cache).unwrap();
+    boot(&mut ram, new);
+    let (kernel, report) = attach(&ram, &cache).unwrap();
+    assert_eq!(report.vmcoreinfo, GuestPhys::new(new.note));
+    assert_eq!(pid_offset(&kernel), 32);
+}
+
+#[test]
+fn memory_without_a_kernel_says_so() {
+    let error = attach(&empty(), &ProfileCache::none()).unwrap_err();
+    assert!(matches!(error, KernelError::NotFound { claims: 0 }), "{error}");
+    let mut ram = empty();
+    boot(&mut ram, KERNEL);
+    put(&mut ram, KERNEL.phys + BANNER, b"Linux version 5.4");
+    let error = attach(&ram, &ProfileCache::none()).unwrap_err();
+    assert!(matches!(error, KernelError::NotFound { claims: 1 }), "{error}");
+}
+
+#[test]
+fn what_the_kernel_lacks_is_named() {
+    static LACKING: Declarations = Declarations {
+        structs: &[&TASK],
+        symbols: &[SymbolDecl { name: "absent", names: &["absent", "gone"], optional: false }],
+    };
+    let mut ram = empty();
+    boot(&mut ram, KERNEL);
+    let error = Kernel::attach(memory(&ram), &LACKING, &ProfileCache::none(), None).unwrap_err();
+    assert_eq!(error.to_string(), "kernel 6.1.0-test has no symbol: absent, gone");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_guest_that_spoils_its_memory_is_attached_to_or_refused(
+        layout in 0..LAYOUTS.len(),
+        spoilt in proptest::collection::vec((0..8usize, any::<u16>(), any::<u8>()), 1..40),
+    ) {
+        let mut ram = empty();
+        boot(&mut ram, Spec { layout, ..KERNEL });
+        for (place, offset, byte) in spoilt {
+            let start = [
+                NOTE,
+                KERNEL.phys,
+                KERNEL.phys + 0x1000,
+                KERNEL.phys + TYPES,
+                KERNEL.phys + TOP_TABLE,
+                KERNEL.phys + TOP_TABLE + 0x1000,
+                KERNEL.phys + VARIABLES,
+                REAL_MODE_HEADER,
+            ][place];
+            ram[(start + u64::from(offset) % 0x1000) as usize] = byte;
+        }
+        if let Ok((kernel, _)) = attach(&ram, &ProfileCache::none()) {
+            prop_assert_eq!(kernel.release(), "6.1.0-test");
+        }
+    }
+}
