@@ -1,10 +1,10 @@
 //! Maple trees, as `mm_struct` keeps its VMAs in since 6.1
 //! (`lib/maple_tree.c`, `include/linux/maple_tree.h`).
 //!
-//! An encoded node pointer has its type in bits 3 to 6 and other flags below;
-//! nodes are 256 bytes and aligned to that. Only the nodes that a tree of VMAs
-//! consists of are read: leaf and range nodes of 16 slots, and allocation
-//! nodes of 10.
+//! An encoded node pointer has its type in bits 3 to 6 and flags below; in the
+//! root these say that it is a node at all. Nodes are 256 bytes and aligned to
+//! that. Only the nodes that a tree of VMAs consists of are read: leaf and
+//! range nodes of 16 slots, and allocation nodes of 10.
 
 use crate::kernel::{Kernel, KernelError};
 use crate::memory::GuestVirt;
@@ -41,7 +41,7 @@ impl<'k> MapleTree<'k> {
         let root = self.root()?;
         let mut walk =
             Walk { kernel: self.kernel(), tree: self.addr(), entries: Vec::new(), nodes: 0, limit };
-        if is_node(root) {
+        if is_root_node(root) {
             walk.node(root, u64::MAX, MAX_DEPTH)?;
         } else if root != 0 {
             walk.entries.push(GuestVirt::new(root));
@@ -50,8 +50,9 @@ impl<'k> MapleTree<'k> {
     }
 }
 
-/// `xa_is_node()`: an internal entry (low bits `10`) above the reserved ones.
-fn is_node(entry: u64) -> bool {
+/// `xa_is_node()`: an internal entry (low bits `10`) above the reserved ones. A
+/// root that is none of this is the tree's only entry.
+fn is_root_node(entry: u64) -> bool {
     entry & 3 == 2 && entry > 4096
 }
 
@@ -89,7 +90,7 @@ impl Walk<'_> {
             let child = word(slots + slot);
             if kind == LEAF_64 {
                 self.leaf_entry(child)?;
-            } else if is_node(child) {
+            } else if child != 0 {
                 self.node(child, if last { max } else { pivot }, depth - 1)?;
             }
             if last {
