@@ -153,10 +153,10 @@ def _command(tail: list[str]) -> list[str]:
 
 def _bytes(text: str) -> int:
     """A memory size as QEMU takes it: 512M, 6G; a plain number is MiB. In bytes."""
-    match = re.fullmatch(r"([1-9][0-9]*)([MGmg]?)", text)
+    match = re.fullmatch(r"([1-9][0-9]*)([MG]?)", text.upper())
     if not match:
         raise VmError(f"'{text}' is no memory size: write 512M or 6G")
-    return int(match[1]) << (30 if match[2] in "Gg" and match[2] else 20)
+    return int(match[1]) << (30 if match[2] == "G" else 20)
 
 
 def _write(stream, data: bytes) -> None:
@@ -180,16 +180,20 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command(up, usage_tail="[-- QEMU-ARGS...]")
-    sub.add_argument("--kernel", default="6.1", metavar="RELEASE", help="kernel release line, an entry of guest/kernels.toml (default 6.1)")
+    sub.add_argument("--kernel", default="6.1", metavar="RELEASE",
+                     help="kernel release line, an entry of guest/kernels.toml (default 6.1)")
     sub.add_argument("--memory", default="1G", metavar="SIZE", help="guest RAM, as 512M or 6G (default 1G)")
     sub.add_argument("--cpus", type=int, default=2, metavar="N", help="virtual CPUs (default 2)")
-    sub.add_argument("--private-memory", action="store_true", help="plain guest RAM, not a memory backend that can be mapped")
+    sub.add_argument("--private-memory", action="store_true",
+                     help="plain guest RAM, not a memory backend that can be mapped")
     sub.add_argument("--cpu", metavar="MODEL", help="QEMU CPU model (default: host under KVM, max under TCG)")
     sub.add_argument("--machine", default="q35", choices=["q35", "pc"], help="machine type (default q35)")
-    sub.add_argument("--append", action="append", default=[], metavar="ARGS", help="arguments added to the kernel's command line")
+    sub.add_argument("--append", action="append", default=[], metavar="ARGS",
+                     help="arguments added to the kernel's command line")
     command(exec_, usage_tail="-- COMMAND...")
     sub = command(spawn, usage_tail="-- COMMAND...")
-    sub.add_argument("--output", metavar="FILE", help="file in the guest for output and errors (default /var/tmp/<base name of the command>.log)")
+    sub.add_argument("--output", metavar="FILE",
+                     help="file in the guest for output and errors (default /var/tmp/<base name of the command>.log)")
     sub = command(push)
     sub.add_argument("source", metavar="SRC", help="file on the host")
     sub.add_argument("target", metavar="DST", help="path in the guest")

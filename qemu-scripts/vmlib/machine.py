@@ -138,7 +138,8 @@ def check_name(name: str) -> None:
         raise VmError(f"'{name}' is no VM name: letters, digits, '-' and '_', at most 32, a letter or digit first")
     longest = paths.runtime() / name / "test-qmp.sock"
     if len(os.fsencode(longest)) > SOCKET_PATH_MAX:
-        raise VmError(f"{longest} is too long for a Unix socket ({SOCKET_PATH_MAX} bytes): set OVMIGRATE_VMS to a shorter folder")
+        raise VmError(f"{longest} is too long for a Unix socket (at most {SOCKET_PATH_MAX} bytes): "
+                      "set OVMIGRATE_VMS to a shorter folder")
 
 
 def load(name: str) -> Machine | None:
@@ -158,7 +159,8 @@ def running(name: str) -> Machine:
     if machine is None:
         raise VmError(f"there is no VM {name}: start it with `vm up {name}`, see `vm list`")
     if not machine.is_alive():
-        raise VmError(f"VM {name} is dead (QEMU was PID {machine.pid}): `vm down {name}` clears it away\n{machine.log_tail()}")
+        raise VmError(f"VM {name} is dead (QEMU was PID {machine.pid}): `vm down {name}` clears it away\n"
+                      f"{machine.log_tail()}")
     return machine
 
 
