@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
@@ -21,6 +22,9 @@ const PENDING_INVENTORY: &str = ".inventory.img.pending";
 
 /// Slices that one system call takes (`UIO_MAXIOV`).
 const MAX_SLICES: usize = 1024;
+
+/// Files that are synced at the same time.
+const MAX_SYNCS: usize = 16;
 
 /// Images hold the memory of a process: they are the owner's alone.
 const FILE_MODE: u32 = 0o600;
@@ -118,9 +122,11 @@ impl Sink for DirectorySink {
     }
 
     fn sync(&mut self) -> Result<(), SinkError> {
-        for file in self.unsynced.drain(..) {
-            file.sync_all().map_err(|error| io_error("sync files of", &self.path, error))?;
+        if self.unsynced.is_empty() {
+            return Ok(());
         }
+        sync_files(&std::mem::take(&mut self.unsynced))
+            .map_err(|error| io_error("sync files of", &self.path, error))?;
         sync_directory(&self.path)?;
         match self.path.parent() {
             Some(parent) if self.is_ours && !parent.as_os_str().is_empty() => {
@@ -211,6 +217,22 @@ fn reserve(file: &File, path: &Path, size: u64) -> Result<(), SinkError> {
             Err(errno) => Err(write_error(path, size, errno.into())),
         };
     }
+}
+
+/// Syncs files at the same time: file systems let those that wait together
+/// share a commit of the journal and a flush of the disk, which makes it some
+/// ten times faster than one after the other.
+fn sync_files(files: &[File]) -> io::Result<()> {
+    let share = files.len().div_ceil(MAX_SYNCS);
+    thread::scope(|scope| {
+        let syncs: Vec<_> = files
+            .chunks(share)
+            .map(|files| scope.spawn(|| files.iter().try_for_each(File::sync_all)))
+            .collect();
+        syncs.into_iter().try_for_each(|sync| {
+            sync.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+        })
+    })
 }
 
 fn sync_directory(path: &Path) -> Result<(), SinkError> {
