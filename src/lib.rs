@@ -30,6 +30,7 @@
 //! is bounded and every pointer checked. No process is killed before its
 //! images are durable.
 
+pub mod attach;
 pub mod capture;
 pub mod control;
 pub mod criu;
@@ -37,5 +38,6 @@ pub mod domain;
 pub mod kernel;
 pub mod linux;
 pub mod memory;
+pub mod save;
 pub mod sink;
 pub mod snapshot;

@@ -97,17 +97,28 @@ pub fn capture(target: &Target<'_>) -> Result<Snapshot, CaptureError> {
     Ok(snapshot)
 }
 
-/// Whether a thread that was frozen at capture has executed in user mode since:
-/// its registers differ from those at the time, or a signal has been taken.
+/// Whether a thread of a frozen process is in the vDSO, whose code may be
+/// another at the destination.
 ///
 /// # Errors
 ///
 /// Where guest memory cannot be read.
-pub fn has_run_since(target: &Target<'_>, mark: &Mark) -> Result<bool, CaptureError> {
-    Ok(Mark::of(target)? != *mark)
+pub fn is_in_vdso(target: &Target<'_>) -> Result<bool, CaptureError> {
+    let missing = CaptureError::Missing { pid: target.pid(), what: "memory" };
+    let mm = target.leader().mm()?.ok_or(missing)?;
+    let size = mm.vdso_image()?.map_or(Ok(0), |image| image.size())?;
+    let start = mm.vdso()?;
+    for thread in target.threads()? {
+        if thread.user_regs()?.ip()?.wrapping_sub(start) < size {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-/// What a frozen process shows of whether it stays frozen.
+/// What a frozen process shows of whether it stays frozen: each thread's
+/// registers at its last entry into the kernel, and its user time. A thread
+/// that has executed in user mode since has others.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mark(Vec<(i32, [u64; 21], u64)>);
 

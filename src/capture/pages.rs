@@ -27,6 +27,21 @@ pub struct PageRun {
     pub len: u64,
 }
 
+impl PageRun {
+    /// The same run in pieces of at most `max` bytes, whole pages.
+    pub fn split(self, max: u64) -> impl Iterator<Item = Self> {
+        let max = max.max(PAGE_SIZE) / PAGE_SIZE * PAGE_SIZE;
+        (0..self.len.div_ceil(max)).filter_map(move |piece| {
+            let offset = piece * max;
+            Some(Self {
+                virt: self.virt.checked_add(offset)?,
+                phys: self.phys.checked_add(offset)?,
+                len: max.min(self.len - offset),
+            })
+        })
+    }
+}
+
 /// All pages of a process that go out, ascending by address in the process.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PagePlan {
@@ -55,6 +70,21 @@ impl PagePlan {
             }
         }
         ranges
+    }
+
+    /// The pages that lie elsewhere than in `before`, which has the same
+    /// [`ranges`](Self::ranges), each with its offset among all pages in bytes.
+    pub fn moved_since(&self, before: &Self) -> Vec<(u64, PageRun)> {
+        let pages = |plan: &Self| {
+            let runs = plan.runs.clone().into_iter();
+            runs.flat_map(|run| run.split(PAGE_SIZE))
+        };
+        (0..)
+            .step_by(PAGE_SIZE as usize)
+            .zip(pages(self).zip(pages(before)))
+            .filter(|(_, (now, then))| now.phys != then.phys)
+            .map(|(offset, (now, _))| (offset, now))
+            .collect()
     }
 
     fn push(&mut self, run: PageRun) {
@@ -201,5 +231,27 @@ mod tests {
             [PageRange { start: 0x1000, count: 4 }, PageRange { start: 0x6000, count: 1 }]
         );
         assert_eq!(plan.bytes(), 5 * PAGE_SIZE);
+    }
+
+    #[test]
+    fn pages_that_moved_are_found_at_their_offset() {
+        let plan = |runs: &[PageRun]| PagePlan { runs: runs.to_vec() };
+        let before = plan(&[run(0x1000, 0x8000, 3), run(0x9000, 0x1000, 1)]);
+        let after = plan(&[
+            run(0x1000, 0x8000, 1),
+            run(0x2000, 0x5000, 1),
+            run(0x3000, 0xa000, 1),
+            run(0x9000, 0x1000, 1),
+        ]);
+        assert_eq!(after.moved_since(&before), [(0x1000, run(0x2000, 0x5000, 1))]);
+    }
+
+    #[test]
+    fn a_run_splits_into_all_of_itself() {
+        let pieces: Vec<PageRun> = run(0x1000, 0x8000, 5).split(2 * PAGE_SIZE + 1).collect();
+        assert_eq!(
+            pieces,
+            [run(0x1000, 0x8000, 2), run(0x3000, 0xa000, 2), run(0x5000, 0xc000, 1)]
+        );
     }
 }

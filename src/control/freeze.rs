@@ -185,30 +185,51 @@ pub fn kill_frozen(
     let mut paused = Duration::ZERO;
     let mut ordered = false;
     while target.is_alive()? {
-        let mut intervention = Intervention::begin(domain, kernel_of(target))?;
-        if is_unlocked(&target.leader().sighand_struct()?.siglock()?)? {
-            if !ordered && !not_trapped(target)?.is_empty() {
+        if !ordered || !is_leaving(&target.leader())? {
+            match order_death(domain, target, &mut ordered) {
+                Ok(pause) => paused += pause,
+                // It ended between the look at it and the pause.
+                Err(_) if ordered && !target.is_alive()? => return Ok(paused),
+                Err(error) => return Err(error),
+            }
+        }
+        let waited = deadline.wait(target, "die", || describe(&target.leader()));
+        if target.is_alive()? {
+            waited?;
+        }
+    }
+    Ok(paused)
+}
+
+/// Whether a thread needs no further nudge on its way out.
+fn is_leaving(thread: &Task<'_>) -> Result<bool, KernelError> {
+    let state = thread.state()?;
+    Ok(thread.on_cpu()? != 0 || state.is_empty() || state.contains(TaskState::WAKING))
+}
+
+/// One pause: makes SIGKILL pending, once, and lets the first thread see it.
+fn order_death(
+    domain: &Domain,
+    target: &Target<'_>,
+    ordered: &mut bool,
+) -> Result<Duration, ControlError> {
+    let mut intervention = Intervention::begin(domain, kernel_of(target))?;
+    let leader = target.leader();
+    if is_unlocked(&leader.sighand_struct()?.siglock()?)? {
+        if !*ordered {
+            if !not_trapped(target)?.is_empty() {
                 return Err(target.unsuitable(
                     "ran again while it was to be frozen: something in the guest undid it",
                 ));
             }
-            if !ordered {
-                signal::make_pending(&target.leader(), SIGKILL)?;
-                ordered = true;
-            }
-            let leader = target.leader();
-            set_jobctl(&leader, |jobctl| jobctl - Jobctl::TRAP_FREEZE - Jobctl::STOPPED)?;
-            set_sigpending(&leader)?;
-            let asleep = TaskState::INTERRUPTIBLE | TaskState::STOPPED;
-            nudge(&mut intervention, &leader, asleep)?;
+            signal::make_pending(&leader, SIGKILL)?;
+            *ordered = true;
         }
-        paused += intervention.finish()?;
-        let looked = deadline.wait(target, "die", || describe(&target.leader()));
-        if target.is_alive()? {
-            looked?;
-        }
+        set_jobctl(&leader, |jobctl| jobctl - Jobctl::TRAP_FREEZE - Jobctl::STOPPED)?;
+        set_sigpending(&leader)?;
+        nudge(&mut intervention, &leader, TaskState::INTERRUPTIBLE | TaskState::STOPPED)?;
     }
-    Ok(paused)
+    intervention.finish()
 }
 
 pub(super) fn kernel_of<'k>(target: &Target<'k>) -> &'k Kernel {

@@ -117,7 +117,22 @@ impl<'k> Target<'k> {
         }
     }
 
-    pub(super) fn unsuitable(&self, why: impl Into<String>) -> ControlError {
+    /// Whether a signal has stopped all its threads.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the walk.
+    pub fn is_stopped(&self) -> Result<bool, KernelError> {
+        for thread in self.threads()? {
+            if !thread.state()?.contains(TaskState::STOPPED) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// An error that says what is the matter with this process.
+    pub fn unsuitable(&self, why: impl Into<String>) -> ControlError {
         ControlError::Unsuitable { pid: self.pid, comm: self.comm.clone(), why: why.into() }
     }
 

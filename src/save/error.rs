@@ -1,0 +1,76 @@
+//! Why a process was not saved.
+
+use crate::capture::CaptureError;
+use crate::control::ControlError;
+use crate::criu::EncodeError;
+use crate::domain::DomainError;
+use crate::kernel::KernelError;
+use crate::memory::MemoryError;
+use crate::sink::SinkError;
+
+/// Why a process was not saved. It runs on, unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// It could not be frozen.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// It could not be read, or has state that cannot be saved.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The VM could not be paused or continued.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// The guest kernel could not be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The process's pages could not be read.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// What was read does not make images.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The images could not be written.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The guest's kernel kept moving the process's pages.
+    #[error(
+        "process {pid}: the guest keeps moving its pages in memory; try again when it is less busy"
+    )]
+    PagesMove {
+        /// The process.
+        pid: i32,
+    },
+    /// The process ran although it was frozen.
+    #[error(
+        "process {pid} ran while it was to be frozen: something in the VM undid it \
+         (its cgroup's freezer, or a SIGCONT with --freeze signal)"
+    )]
+    RanMeanwhile {
+        /// The process.
+        pid: i32,
+    },
+    /// The user ended the save.
+    #[error("interrupted; the process runs on")]
+    Interrupted,
+    /// The save failed, and so did letting the process go.
+    #[error("{error}; process {pid} is still frozen ({thaw}): try `ovmigrate thaw`")]
+    StillFrozen {
+        /// The process.
+        pid: i32,
+        /// Why the save failed.
+        error: Box<SaveError>,
+        /// Why it could not be let go.
+        thaw: Box<ControlError>,
+    },
+    /// The images are complete, but the process has not ended as asked.
+    #[error(
+        "the images are complete, but process {pid} may live on: {source}; \
+         remove the images or end the process, so that it does not live twice"
+    )]
+    StillAlive {
+        /// The process.
+        pid: i32,
+        /// Why.
+        source: Box<ControlError>,
+    },
+}

@@ -1,0 +1,206 @@
+//! One save as a transaction.
+//!
+//! ```text
+//! survey ─> freeze ─> capture ─> pages ─> sync ─> check ─> complete ─> kill
+//!    │         │         │         │        │       │         │    or thaw
+//!    └ refuse  └─────────┴─────────┴── on failure: thaw, remove what was written
+//! ```
+//!
+//! The process is killed only after its images are durable and were found
+//! good, and only if it has not run since it was frozen. Until then every
+//! failure, and every interruption that can be caught, lets it go on.
+
+mod error;
+mod hold;
+mod pages;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use crate::attach::Attachment;
+use crate::capture::{CaptureError, Mark, capture, survey};
+use crate::control::Target;
+use crate::criu;
+use crate::sink::{Sink, SinkReport};
+
+pub use error::SaveError;
+pub use hold::{Freeze, Hold};
+pub use report::{SaveDurations, SaveReport};
+
+/// What becomes of the process once its images are durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It is killed, as `criu dump` does.
+    #[default]
+    Kill,
+    /// It goes on.
+    LeaveRunning,
+    /// It stays frozen.
+    LeaveStopped,
+}
+
+/// How to save.
+#[derive(Clone, Copy, Debug)]
+pub struct SaveOptions {
+    /// How the process is frozen.
+    pub freeze: Freeze,
+    /// What becomes of it.
+    pub afterwards: Afterwards,
+    /// How long it may take to freeze, and to die.
+    pub timeout: Duration,
+}
+
+/// What a save tells while it runs.
+pub trait Observer {
+    /// The process is frozen from now on.
+    fn frozen(&mut self, pid: i32);
+
+    /// So many of so many bytes of pages are written.
+    fn pages(&mut self, done: u64, total: u64);
+
+    /// Whether the user wants the save to end.
+    fn is_interrupted(&self) -> bool;
+}
+
+/// Saves the process `pid` of a VM into a sink.
+///
+/// # Errors
+///
+/// [`SaveError::Capture`] with all obstacles before anything is touched. After
+/// any other error the process runs on as before, except where
+/// [`SaveError::StillFrozen`] or [`SaveError::StillAlive`] says otherwise.
+pub fn save(
+    attachment: &Attachment,
+    pid: i32,
+    options: SaveOptions,
+    sink: Box<dyn Sink>,
+    observer: &mut dyn Observer,
+) -> Result<SaveReport, SaveError> {
+    let started = Instant::now();
+    let target = Target::find(&attachment.kernel, pid)?;
+    refuse_obstacles(&target)?;
+    let surveyed = started.elapsed();
+
+    let mut hold = Hold::freeze(attachment, &target, options.freeze, options.timeout)?;
+    let frozen_at = Instant::now();
+    observer.frozen(pid);
+    let transaction = Transaction { attachment, target: &target, observer };
+    match transaction.run(&mut hold, sink) {
+        Ok(written) => finish(&target, options, hold, frozen_at, surveyed, written),
+        Err(error) => Err(let_go(hold, &target, error)),
+    }
+}
+
+/// All obstacles to saving the process `pid`, without touching it.
+///
+/// # Errors
+///
+/// As [`save`] before it freezes anything.
+pub fn dry_run(attachment: &Attachment, pid: i32) -> Result<(), SaveError> {
+    refuse_obstacles(&Target::find(&attachment.kernel, pid)?)
+}
+
+fn refuse_obstacles(target: &Target<'_>) -> Result<(), SaveError> {
+    match survey(target)? {
+        obstacles if obstacles.is_empty() => Ok(()),
+        obstacles => Err(CaptureError::Obstacles(obstacles).into()),
+    }
+}
+
+/// Lets the process go on after a failure.
+fn let_go(hold: Hold<'_, '_>, target: &Target<'_>, error: SaveError) -> SaveError {
+    match hold.thaw() {
+        Ok(_) => error,
+        Err(thaw) => SaveError::StillFrozen {
+            pid: target.pid(),
+            error: Box::new(error),
+            thaw: Box::new(thaw),
+        },
+    }
+}
+
+/// Kills the process, lets it go or leaves it, its images being complete.
+fn finish(
+    target: &Target<'_>,
+    options: SaveOptions,
+    hold: Hold<'_, '_>,
+    frozen_at: Instant,
+    surveyed: Duration,
+    written: Written,
+) -> Result<SaveReport, SaveError> {
+    let ending = Instant::now();
+    let still_alive =
+        |source| SaveError::StillAlive { pid: target.pid(), source: Box::new(source) };
+    let paused = match options.afterwards {
+        Afterwards::Kill => hold.kill().map_err(still_alive)?,
+        Afterwards::LeaveRunning => hold.thaw().map_err(still_alive)?,
+        Afterwards::LeaveStopped => hold.leave(),
+    };
+    Ok(SaveReport {
+        pid: target.pid(),
+        comm: target.comm().to_owned(),
+        threads: written.threads,
+        page_bytes: written.page_bytes,
+        sink: written.sink,
+        vm_paused: paused + written.paused,
+        durations: SaveDurations {
+            survey: surveyed,
+            capture: written.captured,
+            pages: written.pages,
+            sync: written.synced,
+            end: ending.elapsed(),
+            frozen: frozen_at.elapsed(),
+        },
+    })
+}
+
+/// What [`Transaction::run`] did.
+struct Written {
+    threads: usize,
+    page_bytes: u64,
+    sink: SinkReport,
+    paused: Duration,
+    captured: Duration,
+    pages: Duration,
+    synced: Duration,
+}
+
+/// The part of a save during which the process is frozen and nothing is final.
+struct Transaction<'a, 'k> {
+    attachment: &'a Attachment,
+    target: &'a Target<'k>,
+    observer: &'a mut dyn Observer,
+}
+
+impl Transaction<'_, '_> {
+    fn run(self, hold: &mut Hold<'_, '_>, mut sink: Box<dyn Sink>) -> Result<Written, SaveError> {
+        let mut clock = Instant::now();
+        let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
+
+        let pause = self.attachment.domain.pause()?;
+        let captured = capture(self.target).and_then(|snapshot| {
+            let mark = Mark::of(self.target)?;
+            Ok((snapshot, mark))
+        });
+        let paused = pause.resume()?;
+        let (mut snapshot, mark) = captured?;
+        hold.describe_to(&mut snapshot);
+        let captured = lap();
+
+        let memory = self.attachment.kernel.space().memory();
+        let page_bytes =
+            pages::write(memory, self.target, &mut snapshot, &mut *sink, self.observer)?;
+        let pages = lap();
+
+        for image in criu::images(&snapshot)? {
+            sink.image(&image.name, &image.bytes)?;
+        }
+        sink.sync()?;
+        if hold.has_run(&mark)? {
+            return Err(SaveError::RanMeanwhile { pid: self.target.pid() });
+        }
+        let sink = sink.complete()?;
+        let threads = snapshot.processes.iter().map(|process| process.threads.len()).sum();
+        Ok(Written { threads, page_bytes, sink, paused, captured, pages, synced: lap() })
+    }
+}

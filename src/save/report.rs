@@ -1,0 +1,54 @@
+//! What a save did and how long it took.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::sink::SinkReport;
+
+/// What a save did.
+#[derive(Clone, Debug, Serialize)]
+pub struct SaveReport {
+    /// The process.
+    pub pid: i32,
+    /// Its name.
+    pub comm: String,
+    /// How many threads it had.
+    pub threads: usize,
+    /// Bytes of its pages.
+    pub page_bytes: u64,
+    /// What was written, and how.
+    pub sink: SinkReport,
+    /// How long the VM stood still in all, in seconds.
+    #[serde(serialize_with = "seconds")]
+    pub vm_paused: Duration,
+    /// What took how long.
+    pub durations: SaveDurations,
+}
+
+/// What a save spent its time on, in seconds when serialised.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SaveDurations {
+    /// Looking for obstacles, the process running.
+    #[serde(serialize_with = "seconds")]
+    pub survey: Duration,
+    /// Reading all but the pages.
+    #[serde(serialize_with = "seconds")]
+    pub capture: Duration,
+    /// Finding and writing the pages.
+    #[serde(serialize_with = "seconds")]
+    pub pages: Duration,
+    /// Writing the other images, waiting until all are durable, checking them.
+    #[serde(serialize_with = "seconds")]
+    pub sync: Duration,
+    /// Killing the process or letting it go.
+    #[serde(serialize_with = "seconds")]
+    pub end: Duration,
+    /// From frozen to killed or gone on.
+    #[serde(serialize_with = "seconds")]
+    pub frozen: Duration,
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
