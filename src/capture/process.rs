@@ -52,10 +52,17 @@ fn survey_thread(thread: &Task<'_>, obstacles: &mut Obstacles) -> Result<(), Cap
     note(thread.exit_state()? != 0, "has ended, but its process has not");
     note(thread.seccomp_mode()? != 0, "is restricted by seccomp");
     note(!thread.io_uring()?.is_null(), "uses io_uring");
-    note(!thread.sysv_undo()?.is_null(), "has SysV semaphore adjustments to undo");
+    note(undoes_semaphores(thread)?, "has SysV semaphore adjustments to undo");
     note(thread.policy()? == SCHED_DEADLINE, "has a deadline scheduling policy");
     note(thread.user_regs()?.cs()? == USER32_CS, "runs 32-bit code");
     Ok(())
+}
+
+fn undoes_semaphores(thread: &Task<'_>) -> Result<bool, KernelError> {
+    match thread.sysv_undo()? {
+        Some(undo) => Ok(!undo.list_proc()?.is_empty()?),
+        None => Ok(false),
+    }
 }
 
 fn namespaces(

@@ -46,7 +46,7 @@ pub use pt_regs::PtRegs;
 pub use sched::{CallSingleNode, CpuInfo, Rq};
 pub use signal::{PidType, SIGINFO_SIZE, SigPending, Sigaction, Sighand, SignalStruct, Sigqueue};
 pub use symbols::{DECLARATIONS, symbol};
-pub use task::{Task, TaskFlags, TaskState};
+pub use task::{SemUndoList, Task, TaskFlags, TaskState};
 pub use timekeeping::{Timekeeper, TkData};
 pub use view::{Place, Struct};
 pub use vma::{SpecialMapping, VmFlags, Vma};

@@ -19,6 +19,7 @@ const fn optional(names: &'static [&'static str]) -> SymbolDecl {
 pub static DECLARATIONS: Declarations = Declarations {
     structs: &[
         Task::declaration(),
+        SemUndoList::declaration(),
         Mm::declaration(),
         VdsoImage::declaration(),
         Page::declaration(),

@@ -190,8 +190,9 @@ kernel_struct! {
         restart_fn: GuestVirt = ["restart_block.fn"],
         /// Its io_uring, if it ever made one.
         io_uring: GuestVirt = ["io_uring"],
-        /// SysV semaphore adjustments to undo at exit.
-        sysv_undo: GuestVirt = ["sysvsem.undo_list"],
+        /// SysV semaphore adjustments to undo at exit; any process with threads
+        /// has the list (`CLONE_SYSVSEM`).
+        sysv_undo: Ptr<SemUndoList<'k>> = ["sysvsem.undo_list"],
         /// User time in nanoseconds, not counting the last tick.
         utime: u64 = ["utime"],
         /// Kernel time in nanoseconds.
@@ -202,6 +203,14 @@ kernel_struct! {
         fpu: Raw = ?["thread.fpu"],
         /// What `execve()` left, in a structure of its own since 7.2.
         exec_state: GuestVirt = ?["exec_state"],
+    }
+}
+
+kernel_struct! {
+    /// What a process's exit does to SysV semaphores: `struct sem_undo_list`.
+    pub struct SemUndoList: "sem_undo_list" {
+        /// One entry for each set of semaphores.
+        list_proc: Embedded<ListHead<'k>> = ["list_proc"],
     }
 }
 
