@@ -2,7 +2,20 @@
 //!
 //! The rooms above declare what they read ([`Declarations`]); discovery
 //! resolves that into a [`Profile`] from what the guest's own memory holds, and
-//! [`Kernel`] reads memory by it.
+//! [`Kernel`] reads memory by it. [`Kernel::attach`] goes the whole way:
+//!
+//! ```text
+//! guest memory --scan--> VMCOREINFO --locate--> page tables, KASLR offset
+//!                                                        |
+//!            kallsyms (told or searched), BTF <--copy--- kernel image
+//!                          |
+//! Declarations --resolve-> Profile --check--> Kernel
+//!                          |   ^
+//!                          v   | same digest of the same tables
+//!                         ProfileCache
+//! ```
+//!
+//! No file of the guest's kernel is needed and no version number is looked at.
 
 mod attach;
 pub mod btf;

@@ -94,3 +94,41 @@ impl fmt::Display for Bits {
         write!(f, "{}:{}", self.first, self.count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_lists_members_by_their_place() {
+        let member = |offset, bits, type_name: &str| ProfileMember {
+            offset,
+            size: 4,
+            bits,
+            type_name: type_name.to_owned(),
+            signed: false,
+        };
+        let bits = Some(Bits { first: 3, count: 1 });
+        let members = [
+            ("in_iowait", member(2344, bits, "unsigned int")),
+            ("flags", member(44, None, "unsigned int")),
+        ];
+        let members = members.map(|(path, member)| (path.to_owned(), member)).into();
+        let profile = Profile {
+            release: "6.1.0".to_owned(),
+            build_id: "bb603a".to_owned(),
+            origin: "a test".to_owned(),
+            symbols: [("init_task".to_owned(), 0xffff_ffff_82a1_aa40)].into(),
+            structs: [("task_struct".to_owned(), ProfileStruct { size: 9728, members })].into(),
+        };
+        let table = profile.to_string();
+        let lines: Vec<_> = table.lines().collect();
+        assert!(lines.contains(&"  ffffffff82a1aa40  init_task"));
+        let members = &lines[lines.len() - 2..];
+        assert_eq!(members[0], "      44      4         flags: unsigned int");
+        assert_eq!(members[1], "    2344      4    3:1  in_iowait: unsigned int");
+        let read: Profile =
+            serde_json::from_str(&serde_json::to_string(&profile).unwrap()).unwrap();
+        assert_eq!(read, profile);
+    }
+}

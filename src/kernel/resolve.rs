@@ -12,6 +12,9 @@ use super::kallsyms::Kallsyms;
 use super::profile::{Profile, ProfileStruct};
 use super::vmcoreinfo::VmcoreInfo;
 
+/// Structures of one name that are compared at most; kernels have up to ten.
+const NAMESAKES_MAX: usize = 16;
+
 /// Looks up everything that `declarations` may read, under all its alternative
 /// names. What is missing is left out: whether it must be there is decided by
 /// [`Kernel::new`](super::Kernel::new), which says what was looked for.
@@ -70,7 +73,7 @@ fn structs(btf: &Btf<'_>, declarations: &Declarations) -> BTreeMap<String, Profi
         wanted.entry(structure.name).or_default().extend(structure.fields);
     }
     let found = wanted.into_iter().filter_map(|(name, fields)| {
-        let candidates = btf.composites(name).into_iter();
+        let candidates = btf.composites(name).into_iter().take(NAMESAKES_MAX);
         let layouts = candidates.filter_map(|id| layout(btf, id, &fields));
         // Of several structures with one name, the one that has the most of
         // what is read is meant; the first of equals.

@@ -7,8 +7,9 @@ use super::{Array, Btf, DEPTH, TypeId, kind, word_at};
 const MEMBER: usize = 12;
 /// Anonymous structures within each other at most.
 const NESTING: usize = 16;
-/// Members that are looked at to find one.
-const BUDGET: usize = 1 << 17;
+/// Members that are looked at to find one. The largest structures have some
+/// hundreds.
+const BUDGET: usize = 1 << 14;
 
 /// A member on the way to the one that is sought.
 #[derive(Clone, Copy)]

@@ -26,7 +26,7 @@ use super::image::START_KERNEL_MAP;
 use super::image_copy::ImageCopy;
 
 /// Symbols at most. Debian's kernels have under 190 000.
-const SYMBOLS_MAX: u32 = 4 << 20;
+const SYMBOLS_MAX: u32 = 1 << 20;
 /// Symbols at least, so that a table can be told from chance.
 const SYMBOLS_MIN: u32 = 16;
 /// Bytes of names at most.
