@@ -14,6 +14,7 @@ mod hrtimer;
 mod list;
 mod maple_tree;
 mod mm;
+mod namespace;
 mod nsproxy;
 mod page;
 mod path;
@@ -22,6 +23,7 @@ mod pid;
 mod pt_regs;
 mod sched;
 mod signal;
+mod string;
 mod symbols;
 mod task;
 mod timekeeping;
@@ -33,7 +35,11 @@ pub use fpu::{Fpstate, Fpu};
 pub use hrtimer::{CpuItimer, Hrtimer};
 pub use list::ListHead;
 pub use maple_tree::MapleTree;
-pub use mm::{Mm, MmFlags, VdsoImage};
+pub use mm::{Mm, MmFlags, PercpuCounter, VdsoImage};
+pub use namespace::{
+    CgroupNamespace, IpcNamespace, MntNamespace, NetNamespace, NsCommon, PidNamespace,
+    ProcNsOperations, TimeNamespace, UserNamespace, UtsNamespace,
+};
 pub use nsproxy::NsProxy;
 pub use page::Page;
 pub use path::{

@@ -4,6 +4,8 @@ use crate::kernel::KernelError;
 use crate::memory::GuestVirt;
 
 use super::list::ListHead;
+use super::namespace::NsCommon;
+use super::string::name_at;
 use super::view::{Embedded, Ptr, Struct};
 
 /// Most components of a path, mounts crossed included. A path that a program
@@ -71,6 +73,8 @@ kernel_struct! {
         nlink: u32 = ["i_nlink"],
         /// The file system.
         sb: Ptr<SuperBlock<'k>> = ["i_sb"],
+        /// What its file system keeps: of a namespace's inode, the namespace.
+        private: GuestVirt = ["i_private"],
         /// POSIX, OFD and flock locks, if there ever was one.
         flctx: Ptr<FileLockContext<'k>> = ["i_flctx"],
     }
@@ -200,6 +204,50 @@ impl<'k> Path<'k> {
     }
 }
 
+impl<'k> Path<'k> {
+    /// What `/proc` shows of an open file, seen from the root directory `root`:
+    /// `d_path()` (`fs/d_path.c`). Files that never had a name in a directory
+    /// have one of their kind, such as `pipe:[1234]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`](Self::resolve).
+    pub fn display(&self, root: &Self) -> Result<Vec<u8>, KernelError> {
+        if let Some(name) = self.dynamic_name()? {
+            return Ok(name);
+        }
+        let ResolvedPath { mut path, deleted, .. } = self.resolve(root)?;
+        if deleted {
+            path.extend_from_slice(DELETED);
+        }
+        Ok(path)
+    }
+
+    /// The name that the file system makes up: `dentry_operations.d_dname`.
+    fn dynamic_name(&self) -> Result<Option<Vec<u8>>, KernelError> {
+        let (Some(dentry), kernel) = (self.dentry()?, self.kernel()) else { return Ok(None) };
+        // The root directory of a mount has its name from where it is mounted.
+        let mount = Mount::container_of(kernel, self.mnt()?, "mnt")?;
+        let nameless = dentry.parent()? == dentry.addr() && dentry.addr() != mount.mnt()?.root()?;
+        let (Some(inode), Some(sb), true) = (dentry.inode()?, dentry.sb()?, nameless) else {
+            return Ok(None);
+        };
+        Ok(match sb.type_name()?.as_str() {
+            "pipefs" => Some(format!("pipe:[{}]", inode.ino()?).into_bytes()),
+            "sockfs" => Some(format!("socket:[{}]", inode.ino()?).into_bytes()),
+            "anon_inodefs" => Some([b"anon_inode:", &dentry.name_bytes()?[..]].concat()),
+            "pidfs" => Some(b"anon_inode:[pidfd]".to_vec()),
+            "nsfs" => Some(NsCommon::at(kernel, inode.private()?)?.link()?.into_bytes()),
+            // Of memfd_create(), SysV shared memory and the like.
+            "tmpfs" | "hugetlbfs" => Some([b"/", &dentry.name_bytes()?[..], DELETED].concat()),
+            _ => None,
+        })
+    }
+}
+
+/// What `d_path()` adds to the path of a file that was deleted.
+const DELETED: &[u8] = b" (deleted)";
+
 fn join(names: &[Vec<u8>]) -> Vec<u8> {
     if names.is_empty() {
         return b"/".to_vec();
@@ -242,9 +290,6 @@ impl SuperBlock<'_> {
     /// Where guest memory cannot be read.
     pub fn type_name(&self) -> Result<String, KernelError> {
         let Some(kind) = self.kind()? else { return Ok(String::new()) };
-        let mut name = [0; 32];
-        self.kernel().read(kind.name()?, &mut name)?;
-        let len = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-        Ok(String::from_utf8_lossy(&name[..len]).into_owned())
+        name_at(self.kernel(), kind.name()?)
     }
 }

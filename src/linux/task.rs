@@ -37,9 +37,35 @@ bitflags::bitflags! {
         const WAKING = 0x200;
         /// Does not count as load: `TASK_NOLOAD`.
         const NOLOAD = 0x400;
+        /// Waits for a lock that real-time kernels sleep on, since 5.16.
+        const RTLOCK_WAIT = 0x1000;
         /// May be frozen where it sleeps, since 6.1.
         const FREEZABLE = 0x2000;
+        /// Frozen for a suspend of the machine or by a v1 cgroup, since 6.1.
+        const FROZEN = 0x8000;
         const _ = !0;
+    }
+}
+
+impl TaskState {
+    /// Bits of a state that are reported: `TASK_REPORT`.
+    const REPORT: u32 = 0x7f;
+
+    /// The letter for a state and `task_struct.exit_state`:
+    /// `task_state_index()` and `task_index_to_char()`
+    /// (`include/linux/sched.h`).
+    pub fn letter(self, exit_state: u32) -> char {
+        // `TASK_IDLE`: asleep like a kernel thread that has nothing to do.
+        if self.contains(Self::UNINTERRUPTIBLE | Self::NOLOAD) {
+            return 'I';
+        }
+        if self.intersects(Self::RTLOCK_WAIT | Self::FROZEN) {
+            return 'D';
+        }
+        // By the number of the highest bit.
+        const LETTERS: [char; 8] = ['R', 'S', 'D', 'T', 't', 'X', 'Z', 'P'];
+        let reported = (self.bits() | exit_state) & Self::REPORT;
+        LETTERS[(u32::BITS - reported.leading_zeros()) as usize]
     }
 }
 
@@ -298,6 +324,15 @@ impl<'k> Task<'k> {
         self.raw_flags().map(TaskFlags::from_bits_retain)
     }
 
+    /// The letter for its state in `/proc/PID/stat`.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn state_letter(&self) -> Result<char, KernelError> {
+        Ok(self.state()?.letter(self.exit_state()?))
+    }
+
     /// The thread's name, with bytes that are not UTF-8 replaced.
     ///
     /// # Errors
@@ -315,5 +350,27 @@ impl<'k> Task<'k> {
             addr: self.addr(),
             why: "it is null: the task is being reaped".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_letters_of_proc() {
+        let letter = |state, exit_state| TaskState::from_bits_retain(state).letter(exit_state);
+        assert_eq!(letter(0, 0), 'R');
+        assert_eq!(letter(0x200, 0), 'R');
+        assert_eq!(letter(0x2001, 0), 'S');
+        assert_eq!(letter(0x2, 0), 'D');
+        assert_eq!(letter(0x402, 0), 'I');
+        assert_eq!(letter(0x2402, 0), 'I');
+        assert_eq!(letter(0x104, 0), 'T');
+        assert_eq!(letter(0x8, 0), 't');
+        assert_eq!(letter(0x80, 0x20), 'Z');
+        assert_eq!(letter(0x80, 0x10), 'X');
+        assert_eq!(letter(0x40, 0), 'P');
+        assert_eq!(letter(u32::MAX, u32::MAX), 'I');
     }
 }

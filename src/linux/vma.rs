@@ -4,6 +4,7 @@ use crate::kernel::KernelError;
 use crate::memory::GuestVirt;
 
 use super::file::File;
+use super::string::name_at;
 use super::view::{Ptr, Struct};
 
 bitflags::bitflags! {
@@ -121,10 +122,6 @@ impl<'k> Vma<'k> {
             return Ok(None);
         }
         let mapping = SpecialMapping::at(kernel, self.private_data()?)?;
-        // The longest that a kernel uses has 15 characters.
-        let mut name = [0; 32];
-        kernel.read(mapping.raw_name()?, &mut name)?;
-        let len = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-        Ok(Some(String::from_utf8_lossy(&name[..len]).into_owned()))
+        name_at(kernel, mapping.raw_name()?).map(Some)
     }
 }
