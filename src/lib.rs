@@ -16,6 +16,8 @@
 //! | [`memory`] | guest-physical and guest-virtual memory, page tables |
 //! | [`kernel`] | this guest kernel's image: symbols, types, the [`kernel::Profile`] |
 //! | `linux` | typed views of kernel structures and collections |
+//! | [`attach`] | from what a user calls a VM to a kernel that can be read |
+//! | [`inspect`] | processes as `/proc` shows them, as plain data |
 //! | `control` | pseudo-signals and pseudo-scheduling: freeze, thaw, signal |
 //! | [`snapshot`] | a frozen process as plain data |
 //! | [[`capture`] | reads a frozen process into a [`snapshot`] |
@@ -35,6 +37,7 @@ pub mod capture;
 pub mod control;
 pub mod criu;
 pub mod domain;
+pub mod inspect;
 pub mod kernel;
 pub mod linux;
 pub mod memory;

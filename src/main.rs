@@ -1,3 +1,9 @@
 //! The `ovmigrate` command.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,39 @@
+//! `ovmigrate freeze`.
+
+use anyhow::Result;
+use clap::Args;
+use ovmigrate::control;
+
+use super::TargetArgs;
+use super::output::{escaped, milliseconds, print};
+
+/// Freeze a process from outside the VM.
+///
+/// All threads are parked in the kernel's freezer trap, as a frozen cgroup
+/// parks them: no signal is sent, the parent is not told, and signals sent to
+/// it meanwhile wait. A system call that the kernel never restarts, such as
+/// epoll_wait, returns EINTR after the thaw.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  $ ovmigrate freeze --domain vm1 --pid 1234
+  process 1234 (nginx) is frozen; thaw it with: ovmigrate thaw --domain vm1 --pid 1234")]
+pub struct Freeze {
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+impl Freeze {
+    pub fn run(self) -> Result<()> {
+        let (comm, paused) = self.target.act(|attachment, target, deadline| {
+            let paused = control::freeze(&attachment.domain, target, deadline)?;
+            Ok((target.comm().to_owned(), paused))
+        })?;
+        tracing::info!("the VM stood still for {}", milliseconds(paused));
+        let (pid, domain) = (self.target.pid, &self.target.domain.domain);
+        print(&format!(
+            "process {pid} ({}) is frozen; thaw it with: ovmigrate thaw --domain {domain} --pid {pid}\n",
+            escaped(&comm),
+        ))
+    }
+}

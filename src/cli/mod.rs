@@ -1,0 +1,162 @@
+//! The command line: one file for each subcommand, whose doc comment is its
+//! manual.
+//!
+//! Exit status: 0 on success, 1 on failure, 2 for a wrong command line. Results
+//! go to standard output, all else to standard error; a failure is one line
+//! that begins with `error: `.
+
+mod freeze;
+mod inspect;
+mod output;
+mod profile;
+mod ps;
+mod signal;
+mod thaw;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use ovmigrate::attach::{AttachError, Attachment};
+use ovmigrate::control::{ControlError, Deadline, Target};
+use tracing_subscriber::EnvFilter;
+
+/// Names what is logged, as `tracing_subscriber::EnvFilter` reads it, in place
+/// of `--verbose`.
+const LOG_VARIABLE: &str = "OVMIGRATE_LOG";
+
+/// Moves one process out of a running VM from the host.
+///
+/// Nothing is installed or run in the source VM: its processes are found, read,
+/// frozen and signalled through the memory that QEMU shares with the host.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    /// Say more on standard error: what is done and how long it takes; twice,
+    /// also how.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ps(ps::Ps),
+    Inspect(inspect::Inspect),
+    Signal(signal::Signal),
+    Freeze(freeze::Freeze),
+    Thaw(thaw::Thaw),
+    Profile(profile::Profile),
+}
+
+impl Command {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Ps(ps) => ps.run(),
+            Self::Inspect(inspect) => inspect.run(),
+            Self::Signal(signal) => signal.run(),
+            Self::Freeze(freeze) => freeze.run(),
+            Self::Thaw(thaw) => thaw.run(),
+            Self::Profile(profile) => profile.run(),
+        }
+    }
+}
+
+/// Runs the command that the arguments ask for.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", output::one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+/// Which VM.
+#[derive(Debug, Args)]
+struct DomainArg {
+    /// The VM: the -name of a running QEMU, qmp:PATH or pid:PID.
+    #[arg(short, long, value_name = "VM")]
+    domain: String,
+}
+
+impl DomainArg {
+    fn attach(&self) -> Result<Attachment, AttachError> {
+        Attachment::open(&self.domain)
+    }
+}
+
+/// Which process of which VM, and how long to wait for it.
+#[derive(Debug, Args)]
+struct TargetArgs {
+    #[command(flatten)]
+    domain: DomainArg,
+    /// The process: its PID as root in the VM sees it.
+    #[arg(short, long)]
+    pid: i32,
+    /// How long to wait until it takes effect, for example 500ms.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl TargetArgs {
+    /// Attaches to the VM and acts on the process.
+    fn act<T>(
+        &self,
+        act: impl FnOnce(&Attachment, &Target<'_>, Deadline) -> Result<T, ControlError>,
+    ) -> Result<T> {
+        let attachment = self.domain.attach()?;
+        let target = Target::find(&attachment.kernel, self.pid)?;
+        Ok(act(&attachment, &target, Deadline::within(self.timeout))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_has_a_manual_and_what_runs_has_an_example() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no manual");
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(check);
+            } else {
+                let example = command.get_after_long_help().map(ToString::to_string);
+                let example = example.unwrap_or_default();
+                assert!(example.contains("$ ovmigrate "), "{name} has no example");
+            }
+        }
+        Cli::command().get_subcommands().for_each(check);
+    }
+}

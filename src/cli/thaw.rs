@@ -1,0 +1,34 @@
+//! `ovmigrate thaw`.
+
+use anyhow::Result;
+use clap::Args;
+use ovmigrate::control;
+
+use super::TargetArgs;
+use super::output::{escaped, milliseconds, print};
+
+/// Let a frozen process go on.
+///
+/// Undoes `ovmigrate freeze` and what a save that was interrupted or ended
+/// with --leave-stopped has left. A process that runs is left alone; one that
+/// its cgroup has frozen is frozen again at once.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  $ ovmigrate thaw --domain vm1 --pid 1234
+  process 1234 (nginx) goes on")]
+pub struct Thaw {
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+impl Thaw {
+    pub fn run(self) -> Result<()> {
+        let (comm, paused) = self.target.act(|attachment, target, deadline| {
+            let paused = control::thaw(&attachment.domain, target, deadline)?;
+            Ok((target.comm().to_owned(), paused))
+        })?;
+        tracing::info!("the VM stood still for {}", milliseconds(paused));
+        print(&format!("process {} ({}) goes on\n", self.target.pid, escaped(&comm)))
+    }
+}
