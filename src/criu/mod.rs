@@ -4,6 +4,7 @@
 //! what one of them does not know it ignores, and the page count is in the
 //! field that all of them read.
 
+mod check;
 mod container;
 mod core;
 mod files;
@@ -14,7 +15,10 @@ mod mm;
 mod pagemap;
 mod pstree;
 mod registers;
+#[cfg(test)]
+mod sample;
 mod seccomp;
+mod set;
 mod store;
 mod timens;
 mod vma;
@@ -23,11 +27,13 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
+pub use check::{CheckError, CheckOptions, Violation, check};
 pub use container::{
     ImageKind, ImageReader, ImageWriter, MAX_RECORD, ReadError, RecordTooLong, Records,
     pages_file_name,
 };
 use ids::FileIds;
+pub use set::{ImageSet, ProcessImages};
 pub use store::{ImageDirectory, ImageStore};
 
 use crate::snapshot::{Id, Mm, Process, Snapshot};

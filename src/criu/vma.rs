@@ -29,6 +29,8 @@ pub mod status {
     pub const AIO_RING: u32 = 1 << 13;
     /// A user shadow stack.
     pub const SHADOW_STACK: u32 = 1 << 15;
+    /// What is behind an area: of these it has at most one.
+    pub const BACKINGS: u32 = FILE_PRIVATE | FILE_SHARED | ANON_SHARED | ANON_PRIVATE;
 }
 
 /// Values of `mmap()`'s flags.
@@ -48,6 +50,11 @@ pub mod map {
     /// `MAP_HUGETLB`
     pub const HUGETLB: u32 = 0x40000;
 }
+
+/// The first address that is not user memory (`TASK_SIZE_MAX`) with four levels
+/// of page tables. Those with five map nothing above it unless asked to, and
+/// CRIU before 4.2 restores nothing there.
+pub const TASK_SIZE: u64 = (1 << 47) - 4096;
 
 const O_RDONLY: u32 = 0;
 const O_RDWR: u32 = 2;

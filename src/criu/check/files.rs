@@ -1,0 +1,61 @@
+//! Open files, descriptors and directories.
+
+use std::collections::HashSet;
+
+use super::{Findings, ImageFindings};
+use crate::criu::container::ImageKind;
+use crate::criu::proto::{FdTypes, FileEntry, RegFileEntry};
+use crate::criu::set::{ImageSet, ProcessImages};
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFDIR: u32 = 0o040_000;
+
+pub fn check_table(set: &ImageSet, findings: &mut Findings) {
+    let mut found = findings.of(ImageKind::Files, 0, None);
+    for file in set.files.values().filter(|file| is_by_path(file)) {
+        match &file.reg {
+            Some(reg) => check_reg(file.id, reg, &mut found),
+            None => found.add("reg", format!("of file {} is absent", file.id)),
+        }
+    }
+}
+
+fn is_by_path(file: &FileEntry) -> bool {
+    file.r#type == FdTypes::Reg as i32
+}
+
+fn check_reg(id: u32, reg: &RegFileEntry, found: &mut ImageFindings<'_>) {
+    found.require(reg.id == id, "reg.id", || format!("of file {id} is {}", reg.id));
+    let is_path = reg.name.starts_with(b"/") && !reg.name.contains(&0);
+    found.require(is_path, "reg.name", || {
+        format!("of file {id} is no absolute path: {:?}", reg.name.escape_ascii().to_string())
+    });
+}
+
+pub fn check_process(set: &ImageSet, process: &ProcessImages, findings: &mut Findings) {
+    let pid = process.pstree.pid;
+    let mut found = findings.of(ImageKind::Fdinfo, process.ids.files_id, Some(pid));
+    let mut fds = HashSet::new();
+    for entry in &process.fdinfo {
+        let fd = entry.fd;
+        found.require(fds.insert(fd), "fd", || format!("{fd} is not unique"));
+        found.require(entry.flags <= 1, "flags", || format!("of fd {fd} are {:#x}", entry.flags));
+        match set.files.get(&entry.id) {
+            Some(file) => found.require(file.r#type == entry.r#type, "type", || {
+                format!("of fd {fd} is not that of file {}", entry.id)
+            }),
+            None => found.add("id", format!("{} of fd {fd} is not in files.img", entry.id)),
+        }
+    }
+    let mut found = findings.of(ImageKind::Fs, pid, Some(pid));
+    for (field, id) in [("cwd_id", process.fs.cwd_id), ("root_id", process.fs.root_id)] {
+        found
+            .require(is_directory(set, id), field, || format!("{id} is no directory in files.img"));
+    }
+}
+
+fn is_directory(set: &ImageSet, id: u32) -> bool {
+    let file = set.files.get(&id).filter(|file| is_by_path(file));
+    let reg = file.and_then(|file| file.reg.as_ref());
+    reg.is_some_and(|reg| reg.mode.is_none_or(|mode| mode & S_IFMT == S_IFDIR))
+}

@@ -1,0 +1,169 @@
+//! A snapshot for tests, with all that a set of images needs, and its images.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::{images, pages_files};
+use crate::snapshot::*;
+
+const USER_EXE: u64 = 0x40_0000;
+const USER_STACK: u64 = 0x7ffc_0000_0000;
+const VVAR: u64 = 0x7ffc_1000_0000;
+
+/// The vdso of the program that runs the test.
+pub fn vdso() -> Vec<u8> {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let line = maps.lines().find(|line| line.ends_with("[vdso]")).expect("a vdso");
+    let (start, rest) = line.split_once('-').expect("a range");
+    let (end, _) = rest.split_once(' ').expect("a range");
+    let address = |text| u64::from_str_radix(text, 16).expect("an address");
+    let mut content = vec![0; (address(end) - address(start)) as usize];
+    let memory = File::open("/proc/self/mem").expect("mem");
+    memory.read_exact_at(&mut content, address(start)).expect("the vdso");
+    content
+}
+
+fn vma(start: u64, pages: u64, prot: u32, kind: VmaKind) -> Vma {
+    Vma {
+        start,
+        end: start + pages * PAGE_SIZE,
+        offset: 0,
+        prot: Protection::from_bits_truncate(prot),
+        kind,
+        flags: VmaFlags::empty(),
+        advice: Advice::empty(),
+    }
+}
+
+fn thread(tid: u32) -> Thread {
+    Thread {
+        tid,
+        comm: "counter".into(),
+        registers: Registers {
+            ip: USER_EXE + 0x10,
+            sp: USER_STACK + 0x800,
+            cs: 0x33,
+            ss: 0x2b,
+            flags: 0x246,
+            orig_ax: u64::MAX,
+            fs_base: USER_EXE + 0x3000,
+            ..Registers::default()
+        },
+        extended_state: ExtendedState {
+            legacy: LegacyState::default(),
+            xsave: Some(XsaveState {
+                xstate_bv: 7,
+                avx: Some([[1; 2]; 16]),
+                ..XsaveState::default()
+            }),
+        },
+        pending: vec![SigInfo([1; SIGINFO_SIZE])],
+        robust_list: USER_EXE + 0x3020,
+        rseq: Some(Rseq { address: USER_EXE + 0x3100, len: 32, signature: 0x5305_3053 }),
+        ..Thread::default()
+    }
+}
+
+/// One process, PID 100, with a second thread 101.
+pub fn snapshot() -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let path = |path: &str, mode, size| FilePath { path: path.into(), mode, size, dev: 1, ino: 2 };
+    let exe = snapshot.paths.push(path("/usr/bin/counter", 0o100_755, 20_000));
+    let null = snapshot.paths.push(path("/dev/null", 0o20_666, 0));
+    let root = snapshot.paths.push(path("/", 0o40_755, 4096));
+    let file = snapshot.files.push(OpenFile {
+        flags: 2,
+        owner: FileOwner::default(),
+        kind: OpenFileKind::Path { path: null, pos: 0 },
+    });
+    let files = snapshot.fd_tables.push(FdTable {
+        descriptors: (0..3).map(|fd| Descriptor { fd, cloexec: fd == 2, file }).collect(),
+    });
+    let fs = snapshot.fs_contexts.push(FsContext { cwd: root, root, umask: 0o22 });
+    let sighand = snapshot.sighands.push(SigHand::default());
+    let mm = snapshot.mms.push(mm(exe));
+    snapshot.processes.push(Process {
+        pid: 100,
+        ppid: 1,
+        pgid: 100,
+        sid: 100,
+        state: ProcessState::Alive,
+        exit_code: 0,
+        personality: 0,
+        flags: 0x40_0000,
+        threads: vec![thread(100), thread(101)],
+        mm,
+        files,
+        fs,
+        sighand,
+        pending: Vec::new(),
+        itimers: IntervalTimers {
+            real: IntervalTimer { remaining: 1_500_000_000, interval: 2_500_000_000 },
+            ..IntervalTimers::default()
+        },
+        rlimits: [ResourceLimit::default(); RESOURCES],
+        oom_score_adj: 0,
+        child_subreaper: false,
+        login_uid: Some(u32::MAX),
+    });
+    snapshot.clocks = Clocks { monotonic: 676_725_254_841, boottime: 676_725_287_941 };
+    snapshot
+}
+
+fn mm(exe: Id<FilePath>) -> Mm {
+    let file = MappedFile { path: exe, writable: false };
+    let vdso_start = VVAR + 4 * PAGE_SIZE;
+    let vdso_pages = vdso().len() as u64 / PAGE_SIZE;
+    let mut stack = vma(USER_STACK, 2, 3, VmaKind::Stack);
+    stack.flags = VmaFlags::GROWS_DOWN;
+    Mm {
+        start_code: USER_EXE,
+        end_code: USER_EXE + 0x900,
+        start_data: USER_EXE + 0x1000,
+        end_data: USER_EXE + 0x1900,
+        start_brk: USER_EXE + 0x3000,
+        brk: USER_EXE + 0x5000,
+        start_stack: USER_STACK + 0x1000,
+        arg_start: USER_STACK + 0x1100,
+        arg_end: USER_STACK + 0x1110,
+        env_start: USER_STACK + 0x1110,
+        env_end: USER_STACK + 0x1200,
+        saved_auxv: vec![6, 4096, 0, 0],
+        exe,
+        dumpable: 1,
+        thp_disabled: false,
+        membarrier_state: 0,
+        vmas: vec![
+            vma(USER_EXE, 1, 5, VmaKind::FilePrivate(file)),
+            vma(USER_EXE + 0x1000, 1, 3, VmaKind::FilePrivate(file)),
+            vma(USER_EXE + 0x3000, 2, 3, VmaKind::Heap),
+            stack,
+            vma(VVAR, 4, 1, VmaKind::Vvar),
+            vma(vdso_start, vdso_pages, 5, VmaKind::Vdso),
+        ],
+        pages: vec![
+            PageRange { start: USER_EXE + 0x1000, count: 1 },
+            PageRange { start: USER_EXE + 0x3000, count: 2 },
+            PageRange { start: USER_STACK + 0x1000, count: 1 },
+            PageRange { start: vdso_start, count: vdso_pages },
+        ],
+    }
+}
+
+/// The images of [`snapshot`] with their pages.
+pub fn image_set() -> BTreeMap<String, Vec<u8>> {
+    let snapshot = snapshot();
+    let mut set: BTreeMap<String, Vec<u8>> = images(&snapshot)
+        .expect("images")
+        .into_iter()
+        .map(|image| (image.name, image.bytes))
+        .collect();
+    for pages in pages_files(&snapshot) {
+        let vdso = vdso();
+        let mut content = vec![7; pages.size as usize - vdso.len()];
+        content.extend(vdso);
+        set.insert(pages.name, content);
+    }
+    set
+}

@@ -1,0 +1,176 @@
+//! A set of images, decoded.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use prost::Message;
+
+use super::check::{Findings, Violation};
+use super::container::{ImageKind, ImageReader, ReadError};
+use super::core::task_state;
+use super::{ImageStore, proto, timens};
+
+/// All images of a set but pagemaps and pages.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ImageSet {
+    /// What kind of set it is.
+    pub inventory: proto::InventoryEntry,
+    /// Processes, in the order of `pstree.img`.
+    pub processes: Vec<ProcessImages>,
+    /// Open files by ID.
+    pub files: BTreeMap<u32, proto::FileEntry>,
+    /// Number of seccomp filters.
+    pub seccomp_filters: usize,
+    /// Clocks at the dump.
+    pub timens: Option<proto::TimensEntry>,
+}
+
+/// Images of one process. A zombie has only the first two.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ProcessImages {
+    /// Its place in the tree.
+    pub pstree: proto::PstreeEntry,
+    /// Cores of its threads by TID.
+    pub cores: BTreeMap<u32, proto::CoreEntry>,
+    /// What it shares.
+    pub ids: proto::TaskKobjIdsEntry,
+    /// Its address space.
+    pub mm: proto::MmEntry,
+    /// Its directories.
+    pub fs: proto::FsEntry,
+    /// Its descriptors.
+    pub fdinfo: Vec<proto::FdinfoEntry>,
+}
+
+impl ProcessImages {
+    /// The core of the leader.
+    pub fn leader(&self) -> Option<&proto::CoreEntry> {
+        self.cores.get(&self.pstree.pid)
+    }
+
+    /// Whether it ended already and waits for its parent.
+    pub fn is_zombie(&self) -> bool {
+        let task = self.leader().and_then(|core| core.tc.as_ref());
+        task.is_some_and(|task| task.task_state == task_state::DEAD)
+    }
+}
+
+impl ImageSet {
+    /// Decodes a set. Images that are missing or damaged are told and stay
+    /// empty.
+    pub(super) fn read(store: &dyn ImageStore, findings: &mut Findings) -> Self {
+        let mut reader = SetReader { store, findings };
+        let mut set = Self {
+            inventory: reader.one(ImageKind::Inventory, 0),
+            files: reader.files(),
+            seccomp_filters: reader
+                .optional::<proto::SeccompEntry>(ImageKind::Seccomp, 0)
+                .map_or(0, |entry| entry.seccomp_filters.len()),
+            timens: reader.optional(ImageKind::Timens, timens::INITIAL_NAMESPACE),
+            processes: Vec::new(),
+        };
+        for pstree in reader.all::<proto::PstreeEntry>(ImageKind::Pstree, 0) {
+            if reader.findings.is_full() {
+                break;
+            }
+            set.processes.push(reader.process(pstree));
+        }
+        set
+    }
+}
+
+struct SetReader<'a> {
+    store: &'a dyn ImageStore,
+    findings: &'a mut Findings,
+}
+
+impl SetReader<'_> {
+    fn process(&mut self, pstree: proto::PstreeEntry) -> ProcessImages {
+        let pid = pstree.pid;
+        let mut process = ProcessImages { pstree, ..ProcessImages::default() };
+        // The threads of a zombie are not in the set.
+        let leader: proto::CoreEntry = self.one(ImageKind::Core, pid);
+        process.cores.insert(pid, leader);
+        if process.is_zombie() {
+            return process;
+        }
+        for tid in process.pstree.threads.clone() {
+            if self.findings.is_full() {
+                break;
+            }
+            if tid != pid {
+                process.cores.insert(tid, self.one(ImageKind::Core, tid));
+            }
+        }
+        process.ids = self.one(ImageKind::Ids, pid);
+        process.mm = self.one(ImageKind::Mm, pid);
+        process.fs = self.one(ImageKind::Fs, pid);
+        process.fdinfo = self.all(ImageKind::Fdinfo, process.ids.files_id);
+        process
+    }
+
+    fn files(&mut self) -> BTreeMap<u32, proto::FileEntry> {
+        let mut files = BTreeMap::new();
+        for file in self.all::<proto::FileEntry>(ImageKind::Files, 0) {
+            let id = file.id;
+            if files.insert(id, file).is_some() {
+                let image = ImageKind::Files.file_name(0);
+                self.findings.add(Violation::new(image, None, "id", format!("{id} is not unique")));
+            }
+        }
+        files
+    }
+
+    /// The only record of an image, which must be there.
+    fn one<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> M {
+        let name = kind.file_name(id);
+        match read_first(self.store, kind, &name) {
+            Ok(Some(message)) => return message,
+            Ok(None) => self.findings.add(Violation::missing(name)),
+            Err(error) => self.findings.add(Violation::unreadable(name, &error)),
+        }
+        M::default()
+    }
+
+    /// The only record of an image that may be absent.
+    fn optional<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Option<M> {
+        let name = kind.file_name(id);
+        read_first(self.store, kind, &name).unwrap_or_else(|error| {
+            self.findings.add(Violation::unreadable(name, &error));
+            None
+        })
+    }
+
+    /// All records of an image, which must be there.
+    fn all<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Vec<M> {
+        let name = kind.file_name(id);
+        let read = open(self.store, kind, &name)
+            .and_then(|reader| reader.map(|reader| reader.records().collect()).transpose());
+        match read {
+            Ok(Some(messages)) => return messages,
+            Ok(None) => self.findings.add(Violation::missing(name)),
+            Err(error) => self.findings.add(Violation::unreadable(name, &error)),
+        }
+        Vec::new()
+    }
+}
+
+/// Opens an image; `None` when it is not there.
+pub(super) fn open<'a>(
+    store: &'a dyn ImageStore,
+    kind: ImageKind,
+    name: &str,
+) -> Result<Option<ImageReader<Box<dyn Read + 'a>>>, ReadError> {
+    store.open(name)?.map(|input| ImageReader::new(kind, input)).transpose()
+}
+
+fn read_first<M: Message + Default>(
+    store: &dyn ImageStore,
+    kind: ImageKind,
+    name: &str,
+) -> Result<Option<M>, ReadError> {
+    match open(store, kind, name)? {
+        Some(mut reader) => reader.next_record()?.ok_or(ReadError::Empty).map(Some),
+        None => Ok(None),
+    }
+}
