@@ -20,10 +20,11 @@
 //! | [`inspect`] | processes as `/proc` shows them, as plain data |
 //! | `control` | pseudo-signals and pseudo-scheduling: freeze, thaw, signal |
 //! | [`snapshot`] | a frozen process as plain data |
-//! | [[`capture`] | reads a frozen process into a [`snapshot`] |
+//! | [`capture`] | reads a frozen process into a [`snapshot`] |
 //! | [`criu`] | CRIU's image files, written from a [`snapshot`] and checked |
 //! | [`sink`] | where images go |
 //! | [`save`] | one save as a transaction over all of the above |
+//! | [`bench`] | what a save reaches of what the host can do |
 //! | [`restore`] | images into the destination guest and `criu restore` there |
 //!
 //! # Rules
@@ -33,6 +34,7 @@
 //! images are durable.
 
 pub mod attach;
+pub mod bench;
 pub mod capture;
 pub mod control;
 pub mod criu;

@@ -16,7 +16,7 @@ pub enum CaptureError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The process has state that cannot be saved.
-    #[error("{}", lines(.0))]
+    #[error("{}", first_of(.0))]
     Obstacles(Vec<Obstacle>),
     /// A thread's extended registers could not be read.
     #[error("thread {tid}: {source}")]
@@ -46,7 +46,12 @@ pub enum CaptureError {
     },
 }
 
-fn lines(obstacles: &[Obstacle]) -> String {
-    let lines: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
-    lines.join("\n")
+fn first_of(obstacles: &[Obstacle]) -> String {
+    match obstacles {
+        [] => "an obstacle that has gone".into(),
+        [only] => only.to_string(),
+        [first, others @ ..] => {
+            format!("{first}, and {} more (see `ovmigrate check`)", others.len())
+        }
+    }
 }

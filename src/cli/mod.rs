@@ -5,11 +5,14 @@
 //! go to standard output, all else to standard error; a failure is one line
 //! that begins with `error: `.
 
+mod bench;
+mod check;
 mod freeze;
 mod inspect;
 mod output;
 mod profile;
 mod ps;
+mod save;
 mod signal;
 mod thaw;
 
@@ -50,6 +53,9 @@ enum Command {
     Freeze(freeze::Freeze),
     Thaw(thaw::Thaw),
     Profile(profile::Profile),
+    Check(check::Check),
+    Save(save::Save),
+    Bench(bench::Bench),
 }
 
 impl Command {
@@ -61,6 +67,9 @@ impl Command {
             Self::Freeze(freeze) => freeze.run(),
             Self::Thaw(thaw) => thaw.run(),
             Self::Profile(profile) => profile.run(),
+            Self::Check(check) => check.run(),
+            Self::Save(save) => save.run(),
+            Self::Bench(bench) => bench.run(),
         }
     }
 }

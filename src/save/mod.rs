@@ -21,7 +21,7 @@ use crate::attach::Attachment;
 use crate::capture::{CaptureError, Mark, capture, survey};
 use crate::control::Target;
 use crate::criu;
-use crate::sink::{Sink, SinkReport};
+use crate::sink::{Sink, SinkError, SinkReport};
 
 pub use error::SaveError;
 pub use hold::{Freeze, Hold};
@@ -62,7 +62,8 @@ pub trait Observer {
     fn is_interrupted(&self) -> bool;
 }
 
-/// Saves the process `pid` of a VM into a sink.
+/// Saves the process `pid` of a VM into the sink that `open` gives, which is
+/// asked for once nothing stands in the way.
 ///
 /// # Errors
 ///
@@ -73,13 +74,14 @@ pub fn save(
     attachment: &Attachment,
     pid: i32,
     options: SaveOptions,
-    sink: Box<dyn Sink>,
+    open: impl FnOnce() -> Result<Box<dyn Sink>, SinkError>,
     observer: &mut dyn Observer,
 ) -> Result<SaveReport, SaveError> {
     let started = Instant::now();
     let target = Target::find(&attachment.kernel, pid)?;
     refuse_obstacles(&target)?;
     let surveyed = started.elapsed();
+    let sink = open()?;
 
     let mut hold = Hold::freeze(attachment, &target, options.freeze, options.timeout)?;
     let frozen_at = Instant::now();

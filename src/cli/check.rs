@@ -1,0 +1,87 @@
+//! `ovmigrate check`.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use ovmigrate::capture::{Obstacle, survey};
+use ovmigrate::control::Target;
+use serde::Serialize;
+
+use super::DomainArg;
+use super::output::{escaped, print, print_json};
+
+/// List all that stands in the way of saving, of host, VM and process.
+///
+/// The process is only looked at; it runs on. The exit status is 1 where there
+/// is any obstacle.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  $ ovmigrate check --domain vm1 --pid 1234
+  host: QEMU process 4711 of vm1 answers and shares the VM's RAM
+  vm: Linux 6.1.0-56-cloud-amd64 is understood
+  process 1234 (nginx): fd 7 is an epoll instance, which save does not support yet
+  process 1234 (nginx): fd 9 is a socket, which save does not support yet")]
+pub struct Check {
+    #[command(flatten)]
+    domain: DomainArg,
+    /// The process: its PID as root in the VM sees it.
+    #[arg(short, long)]
+    pid: Option<i32>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Findings {
+    domain: String,
+    qemu_pid: i32,
+    kernel: String,
+    obstacles: Vec<Obstacle>,
+}
+
+impl Check {
+    pub fn run(self) -> Result<()> {
+        // An obstacle of host or VM is what attaching fails by, and hides all
+        // that lies behind it.
+        let attachment = self.domain.attach()?;
+        let obstacles = match self.pid {
+            Some(pid) => survey(&Target::find(&attachment.kernel, pid)?)?,
+            None => Vec::new(),
+        };
+        let findings = Findings {
+            domain: attachment.domain.name().to_owned(),
+            qemu_pid: attachment.domain.process().pid(),
+            kernel: attachment.kernel.release().to_owned(),
+            obstacles,
+        };
+        if self.json {
+            print_json(&findings)?;
+        } else {
+            self.tell(&findings)?;
+        }
+        match findings.obstacles.len() {
+            0 => Ok(()),
+            1 => bail!("there is an obstacle to saving the process"),
+            count => bail!("there are {count} obstacles to saving the process"),
+        }
+    }
+
+    fn tell(&self, findings: &Findings) -> Result<()> {
+        let Findings { domain, qemu_pid, kernel, obstacles } = findings;
+        let mut text = format!(
+            "host: QEMU process {qemu_pid} of {domain} answers and shares the VM's RAM\n\
+             vm: Linux {} is understood\n",
+            escaped(kernel)
+        );
+        for obstacle in obstacles {
+            text.push_str(&escaped(&obstacle.to_string()));
+            text.push('\n');
+        }
+        if let (Some(pid), []) = (self.pid, obstacles.as_slice()) {
+            text.push_str(&format!("process {pid} can be saved\n"));
+        }
+        print(&text)
+    }
+}

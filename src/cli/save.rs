@@ -1,0 +1,175 @@
+//! `ovmigrate save`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use ovmigrate::save::{self, Afterwards, Observer, SaveOptions, SaveReport};
+use ovmigrate::sink::DirectorySink;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::DomainArg;
+use super::output::{escaped, milliseconds, print, print_json};
+
+/// Save a process as images that criu restore accepts.
+///
+/// The process is frozen, its state and pages are read out of guest memory and
+/// written to a directory, and once they are durable and were checked, it is
+/// killed, as criu dump does. Nothing runs in the VM meanwhile. On any failure,
+/// and on Ctrl-C, it goes on as if nothing had been. If ovmigrate itself is
+/// killed, the process stays frozen: `ovmigrate thaw` lets it go.
+///
+/// State that cannot be saved is refused by name before anything is touched;
+/// `ovmigrate check` lists all of it.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  $ ovmigrate save --domain vm1 --pid 1234 --images-dir /var/tmp/nginx
+  process 1234 (nginx) saved in /var/tmp/nginx: 1 thread, 3.39 MiB of pages
+  frozen for 58.3 ms, the VM stood still for 3.1 ms; the process was killed
+  $ ovmigrate restore --domain vm2 --images-dir /var/tmp/nginx")]
+pub struct Save {
+    #[command(flatten)]
+    domain: DomainArg,
+    /// The process: its PID as root in the VM sees it.
+    #[arg(short, long)]
+    pid: i32,
+    /// Where the images go: a new or an empty directory.
+    #[arg(short = 'D', long, value_name = "DIR", required_unless_present = "dry_run")]
+    images_dir: Option<PathBuf>,
+    /// Let the process go on afterwards.
+    #[arg(short = 'R', long, conflicts_with = "leave_stopped")]
+    leave_running: bool,
+    /// Leave the process frozen afterwards.
+    #[arg(short = 's', long)]
+    leave_stopped: bool,
+    /// How to freeze the process.
+    #[arg(long, value_enum, default_value_t)]
+    freeze: How,
+    /// How long the process may take to freeze, and to die.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Only say whether the process could be saved.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a process is frozen.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum How {
+    /// By the kernel's freezer trap, which nobody in the VM notices.
+    #[default]
+    Trap,
+    /// By SIGSTOP, which its parent is told of.
+    Signal,
+}
+
+impl Save {
+    pub fn run(self) -> Result<()> {
+        let attachment = self.domain.attach()?;
+        let Some(dir) = self.images_dir.as_ref().filter(|_| !self.dry_run) else {
+            save::dry_run(&attachment, self.pid)?;
+            return print(&format!("process {} can be saved\n", self.pid));
+        };
+        let options = SaveOptions {
+            freeze: match self.freeze {
+                How::Trap => save::Freeze::Trap,
+                How::Signal => save::Freeze::Signal,
+            },
+            afterwards: self.afterwards(),
+            timeout: self.timeout,
+        };
+        let sink = || DirectorySink::create(dir).map(|sink| Box::new(sink) as _);
+        let mut progress = Progress::new()?;
+        let report = save::save(&attachment, self.pid, options, sink, &mut progress)?;
+        progress.bar.finish_and_clear();
+        if self.json { print_json(&report) } else { self.tell(&report, dir) }
+    }
+
+    fn afterwards(&self) -> Afterwards {
+        if self.leave_running {
+            Afterwards::LeaveRunning
+        } else if self.leave_stopped {
+            Afterwards::LeaveStopped
+        } else {
+            Afterwards::Kill
+        }
+    }
+
+    fn tell(&self, report: &SaveReport, dir: &std::path::Path) -> Result<()> {
+        let SaveReport { pid, comm, threads, page_bytes, durations, vm_paused, .. } = report;
+        let plural = if *threads == 1 { "" } else { "s" };
+        let domain = &self.domain.domain;
+        let fate = match self.afterwards() {
+            Afterwards::Kill => "the process was killed".to_owned(),
+            Afterwards::LeaveRunning => "the process runs on".to_owned(),
+            Afterwards::LeaveStopped => {
+                let undo = match self.freeze {
+                    How::Trap => format!("ovmigrate thaw --domain {domain} --pid {pid}"),
+                    How::Signal => format!("ovmigrate signal --domain {domain} --pid {pid} CONT"),
+                };
+                format!("the process is left frozen; let it go with: {undo}")
+            }
+        };
+        tracing::info!(
+            "guest memory is mapped, pages were written {}",
+            match &report.sink.pages_io {
+                Some(how) => how.to_string(),
+                None => "not at all".to_owned(),
+            }
+        );
+        print(&format!(
+            "process {pid} ({}) saved in {}: {threads} thread{plural}, {} of pages\n\
+             frozen for {}, the VM stood still for {}; {fate}\n",
+            escaped(comm),
+            dir.display(),
+            HumanBytes(*page_bytes),
+            milliseconds(durations.frozen),
+            milliseconds(*vm_paused),
+        ))
+    }
+}
+
+/// A progress bar on a terminal, and whether the user pressed Ctrl-C.
+struct Progress {
+    bar: ProgressBar,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Progress {
+    fn new() -> Result<Self> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, interrupted.clone())
+                .context("cannot catch signals")?;
+        }
+        let bar = ProgressBar::hidden();
+        bar.set_style(ProgressStyle::with_template(
+            "{spinner} {bytes}/{total_bytes} {wide_bar} {binary_bytes_per_sec} {eta}",
+        )?);
+        Ok(Self { bar, interrupted })
+    }
+}
+
+impl Observer for Progress {
+    fn frozen(&mut self, pid: i32) {
+        tracing::info!("process {pid} is frozen");
+        self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+    }
+
+    fn pages(&mut self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
