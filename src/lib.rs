@@ -15,10 +15,10 @@
 //! | [`domain`] | a VM as the host sees it: finding it, QMP, gdb stub, guest agent |
 //! | [`memory`] | guest-physical and guest-virtual memory, page tables |
 //! | [`kernel`] | this guest kernel's image: symbols, types, the [`kernel::Profile`] |
-//! | `linux` | typed views of kernel structures and collections |
+//! | [`linux`] | typed views of kernel structures and collections |
 //! | [`attach`] | from what a user calls a VM to a kernel that can be read |
 //! | [`inspect`] | processes as `/proc` shows them, as plain data |
-//! | `control` | pseudo-signals and pseudo-scheduling: freeze, thaw, signal |
+//! | [`control`] | pseudo-signals and pseudo-scheduling: freeze, thaw, signal |
 //! | [`snapshot`] | a frozen process as plain data |
 //! | [`capture`] | reads a frozen process into a [`snapshot`] |
 //! | [`criu`] | CRIU's image files, written from a [`snapshot`] and checked |

@@ -2,7 +2,7 @@
 
 use crate::capture::CaptureError;
 use crate::control::ControlError;
-use crate::criu::EncodeError;
+use crate::criu::{CheckError, EncodeError};
 use crate::domain::DomainError;
 use crate::kernel::KernelError;
 use crate::memory::MemoryError;
@@ -32,6 +32,9 @@ pub enum SaveError {
     /// The images could not be written.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The finished images would not restore.
+    #[error("the images would not restore and were removed: {0}")]
+    Check(#[from] CheckError),
     /// The guest's kernel kept moving the process's pages.
     #[error(
         "process {pid}: the guest keeps moving its pages in memory; try again when it is less busy"

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::attach::Attachment;
 use crate::capture::{CaptureError, Mark, capture, survey};
 use crate::control::Target;
-use crate::criu;
+use crate::criu::{self, CheckOptions};
 use crate::sink::{Sink, SinkError, SinkReport};
 
 pub use error::SaveError;
@@ -198,6 +198,7 @@ impl Transaction<'_, '_> {
             sink.image(&image.name, &image.bytes)?;
         }
         sink.sync()?;
+        criu::check(sink.images(), CheckOptions::default())?;
         if hold.has_run(&mark)? {
             return Err(SaveError::RanMeanwhile { pid: self.target.pid() });
         }
