@@ -91,6 +91,15 @@ impl Attachment {
     ///
     /// See [`AttachError`].
     pub fn open(spec: &str) -> Result<Self, AttachError> {
+        Self::open_with(spec, &ProfileCache::user())
+    }
+
+    /// As [`open`](Self::open), with a cache of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`].
+    pub fn open_with(spec: &str, cache: &ProfileCache) -> Result<Self, AttachError> {
         let started = Instant::now();
         let domain = Domain::find(spec)?;
         domain.require_running()?;
@@ -99,10 +108,8 @@ impl Attachment {
         let map = started.elapsed() - find;
         // Without a start time the VM's cache entry is not used, nothing else.
         let instance = InstanceId::of_process(domain.process().pid()).ok();
-        let (kernel, report) =
-            Kernel::attach(memory, &DECLARATIONS, &ProfileCache::user(), instance).map_err(
-                |source| AttachError::Kernel { domain: domain.name().to_owned(), source },
-            )?;
+        let (kernel, report) = Kernel::attach(memory, &DECLARATIONS, cache, instance)
+            .map_err(|source| AttachError::Kernel { domain: domain.name().to_owned(), source })?;
         let report = AttachReport { find, map, kernel: report };
         tracing::info!(
             "attached to VM {} in {:.1?} (find {:.1?}, map {:.1?}, kernel {:.1?}, {})",
