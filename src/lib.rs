@@ -43,6 +43,7 @@ pub mod inspect;
 pub mod kernel;
 pub mod linux;
 pub mod memory;
+pub mod restore;
 pub mod save;
 pub mod sink;
 pub mod snapshot;

@@ -34,10 +34,11 @@ const ANSWER_LIMIT: usize = 48 << 20;
 /// the request to drop what another client left unfinished. No JSON text has it.
 const DELIMITER: u8 = 0xff;
 
-/// How often a program is asked for, and how long the socket is kept for that
-/// before others get their turn in between.
-const POLL: Duration = Duration::from_millis(10);
-const POLL_BETWEEN_OTHERS: Duration = Duration::from_millis(50);
+/// How soon a program is first asked for, and how seldom in the end: the agent
+/// logs each call, which costs the guest more than many a program. The socket
+/// is kept so long before others get their turn in between.
+const FIRST_POLL: Duration = Duration::from_millis(10);
+const LAST_POLL: Duration = Duration::from_millis(250);
 const KEEP_SESSION: Duration = Duration::from_secs(1);
 
 /// Bytes of a file in one call. The agent refuses more than 48 MiB at a time.
@@ -133,11 +134,13 @@ impl Agent {
         let mut session = Session::open(self)?;
         let program = session.start(argv, input)?;
         let keep_until = Instant::now() + KEEP_SESSION;
+        let mut pause = FIRST_POLL;
         while Instant::now() < keep_until.min(deadline) {
+            thread::sleep(pause);
             if let Some(output) = session.status(program.pid)? {
                 return Ok(output);
             }
-            thread::sleep(POLL);
+            pause = longer(pause);
         }
         drop(session);
         program.wait(deadline.saturating_duration_since(Instant::now()))
@@ -204,8 +207,9 @@ impl Program<'_> {
     /// # Errors
     ///
     /// [`DomainError::Agent`] where it does not end within `limit`.
-    pub fn wait(self, limit: Duration) -> Result<Output> {
+    pub fn wait(&self, limit: Duration) -> Result<Output> {
         let deadline = Instant::now() + limit;
+        let mut pause = FIRST_POLL;
         loop {
             if let Some(output) = self.poll()? {
                 return Ok(output);
@@ -213,7 +217,8 @@ impl Program<'_> {
             if Instant::now() >= deadline {
                 return Err(self.agent.error(format!("{} did not end in time", self.name)));
             }
-            thread::sleep(POLL_BETWEEN_OTHERS);
+            thread::sleep(pause);
+            pause = longer(pause);
         }
     }
 }
@@ -341,6 +346,10 @@ impl<'a> Session<'a> {
     fn misunderstood(&self, command: &str) -> DomainError {
         self.agent.error(format!("the answer to {command} is not understood"))
     }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LAST_POLL)
 }
 
 /// Why the agent refused a command; where its settings forbid it, which.

@@ -1,0 +1,60 @@
+//! Why images could not be restored.
+
+use std::path::PathBuf;
+
+use crate::domain::DomainError;
+
+/// What can go wrong on the way into the destination guest. In every case but
+/// [`Died`](RestoreError::Died) nothing of the process runs there, and neither
+/// images nor devices are left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The images on the host cannot be used.
+    #[error("{path}: {reason}")]
+    Images {
+        /// The image or its directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The guest lacks what the images need; all of it is listed.
+    #[error("VM {domain} cannot take the images:\n  {}", .problems.join("\n  "))]
+    Unfit {
+        /// The VM.
+        domain: String,
+        /// One line each.
+        problems: Vec<String>,
+    },
+    /// The images did not arrive.
+    #[error("the images did not get into VM {domain}: {reason}")]
+    Transfer {
+        /// The VM.
+        domain: String,
+        /// What happened.
+        reason: String,
+    },
+    /// CRIU failed in the guest.
+    #[error("criu restore failed in VM {domain} ({status}):\n  {}", .log.join("\n  "))]
+    Criu {
+        /// The VM.
+        domain: String,
+        /// How it ended.
+        status: String,
+        /// The lines of its log that tell why.
+        log: Vec<String>,
+    },
+    /// CRIU reported success, but the process is gone.
+    #[error(
+        "criu restored process {pid} in VM {domain}, but it ended at once; \
+         the VM's kernel log may tell why"
+    )]
+    Died {
+        /// The VM.
+        domain: String,
+        /// The process.
+        pid: u32,
+    },
+    /// The VM cannot be reached.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+}

@@ -1,0 +1,80 @@
+//! Running `criu restore` in the guest.
+
+use std::time::Duration;
+
+use super::error::RestoreError;
+use super::images::ImageSet;
+use super::session::Session;
+
+/// What CRIU may take at least, and the rate at which it then has to read
+/// pages, in bytes a second. Bad images can make it wait or write its log for
+/// ever.
+const BASE_LIMIT: Duration = Duration::from_secs(60);
+const MIN_RATE: u64 = 10 << 20;
+
+/// What ending CRIU and looking at the result may take.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Longest line of a log that is shown, in characters, and how many.
+const MAX_LINE: usize = 300;
+const MAX_LINES: usize = 12;
+
+/// Restores the images that were sent and looks whether the process lives.
+pub(super) fn launch(
+    session: &Session<'_>,
+    images: &ImageSet,
+    keep_images: bool,
+) -> Result<(), RestoreError> {
+    let limit = BASE_LIMIT + Duration::from_secs(images.bytes() / MIN_RATE);
+    let keep = if keep_images { "keep" } else { "remove" };
+    let option = if images.foreign_session { "--shell-job" } else { "-" };
+    let pids: Vec<String> = images.pids.iter().map(u32::to_string).collect();
+    let seconds = limit.as_secs();
+    let question = format!("restore {seconds} {keep} {option} {}\n", pids.join(" "));
+    let report = Report::parse(&session.ask(&question, limit + GRACE)?);
+    let domain = session.domain().name().to_owned();
+    match report.status {
+        Some(0) if report.is_alive() => Ok(()),
+        Some(0) => Err(RestoreError::Died { domain, pid: images.root }),
+        status => {
+            let status = match status {
+                // The exit status of timeout(1).
+                Some(124 | 137) => format!("not done within {seconds} s"),
+                Some(code) => format!("exit status {code}"),
+                None => "no exit status".to_owned(),
+            };
+            Err(RestoreError::Criu { domain, status, log: report.log })
+        }
+    }
+}
+
+/// What the script said.
+#[derive(Debug, Default)]
+struct Report {
+    status: Option<i32>,
+    /// State letter of the root as in `/proc/PID/status`.
+    state: Option<char>,
+    log: Vec<String>,
+}
+
+impl Report {
+    fn parse(answer: &[String]) -> Self {
+        let mut report = Self::default();
+        for line in answer {
+            match line.split_once(' ') {
+                Some(("criu", status)) => report.status = status.parse().ok(),
+                Some(("state", state)) => report.state = state.chars().next(),
+                Some(("log", line)) if report.log.len() < MAX_LINES => {
+                    report.log.push(line.chars().take(MAX_LINE).collect());
+                }
+                _ => {}
+            }
+        }
+        report
+    }
+
+    /// A zombie (Z) or dead (X) process is not.
+    fn is_alive(&self) -> bool {
+        self.state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    }
+}

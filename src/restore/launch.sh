@@ -1,0 +1,44 @@
+
+# Third question: restore the images.
+#   restore LIMIT KEEP OPTION PID...
+# with a limit in seconds, "keep" or "remove" for the images, an option for
+# CRIU or "-", and the PIDs of the tree, the root's first.
+read -r keyword limit keep option pids <&3 || exit 0
+[ "$option" = - ] && option=
+
+# Out of the agent's unit: stopping that would end what we restore.
+echo 0 2>/dev/null >/sys/fs/cgroup/cgroup.procs
+
+start_time() {
+    # Field 22 of stat, counted from behind the name, which may hold anything.
+    read -r line <"/proc/$1/stat" || return 1
+    set -- ${line##*) }
+    echo "${20}"
+}
+began=$(start_time $$)
+
+# What is restored must not inherit the port.
+timeout -k 5 "$limit" criu restore -D "$dir" -W "$dir" -o restore.log -v4 \
+    --restore-detached $option </dev/null >/dev/null 2>&1 3>&-
+status=$?
+{
+    echo "criu $status"
+    if [ $status -eq 0 ]; then
+        # What was restored wrongly dies as soon as it runs.
+        sleep 0.1 2>/dev/null || sleep 1
+        while read -r keyword value rest; do
+            [ "$keyword" = State: ] && echo "state $value"
+        done 2>/dev/null <"/proc/${pids%% *}/status"
+        [ "$keep" = keep ] && dir=
+    else
+        grep -E 'Error|Warn' "$dir/restore.log" | tail -n 12 | while read -r line; do
+            echo "log $line"
+        done
+        # CRIU kills what it began; it cannot when it was killed itself.
+        for pid in $pids; do
+            born=$(start_time "$pid" 2>/dev/null) || continue
+            [ "$born" -ge "$began" ] && kill -9 "$pid"
+        done
+    fi
+    echo end
+} >&3
