@@ -6,7 +6,7 @@ use super::proto;
 use super::registers;
 use crate::snapshot::{
     AltStack, Credentials, IntervalTimer, IntervalTimers, KernelString, Mm, Process, ProcessState,
-    Seccomp, SigHand, SigInfo, Snapshot, Thread,
+    Scheduling, Seccomp, SigHand, SigInfo, Snapshot, Thread,
 };
 
 /// Values of `task_core_entry.task_state`.
@@ -43,7 +43,7 @@ pub fn image(
         thread_info: Some(registers::thread_info(thread)),
         tc: task,
         ids: None,
-        thread_core: Some(thread_entry(thread)),
+        thread_core: Some(thread_entry(thread, is_leader)),
     })?;
     Ok(image.finish())
 }
@@ -85,15 +85,17 @@ fn task_entry(
     })
 }
 
-fn thread_entry(thread: &Thread) -> proto::ThreadCoreEntry {
+fn thread_entry(thread: &Thread, is_leader: bool) -> proto::ThreadCoreEntry {
     let AltStack { sp, size, flags } = thread.alt_stack;
+    let Scheduling { policy, nice, rt_priority } = thread.scheduling;
     proto::ThreadCoreEntry {
         futex_rla: thread.robust_list,
         futex_rla_len: ROBUST_LIST_HEAD,
-        sched_nice: Some(thread.scheduling.nice),
-        sched_policy: Some(thread.scheduling.policy),
-        sched_prio: Some(thread.scheduling.rt_priority),
-        blk_sigset: Some(thread.blocked.0),
+        sched_nice: Some(nice),
+        sched_policy: Some(policy),
+        sched_prio: (rt_priority != 0).then_some(rt_priority),
+        // The leader's is with its process.
+        blk_sigset: (!is_leader).then_some(thread.blocked.0),
         sas: Some(proto::ThreadSasEntry { ss_sp: sp, ss_size: size, ss_flags: flags }),
         pdeath_sig: (thread.pdeath_signal != 0).then_some(thread.pdeath_signal),
         signals_p: Some(signal_queue(&thread.pending)),
