@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
@@ -400,4 +401,45 @@ fn mistakes_are_told_on_one_line() {
         "images cannot be restored: core-100.img of process 100: thread_info.fpregs.mxcsr \
          0xffffffff has reserved bits, those not in 0xffff"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Any bytes may be anything: a set passes or is refused.
+    #[test]
+    fn damaged_sets_are_refused_or_pass(
+        image in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        kept in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut set = sample::image_set();
+        let name = image.get(&set.keys().cloned().collect::<Vec<_>>()).clone();
+        let bytes = set.get_mut(&name).expect("the image");
+        for (position, byte) in changes {
+            *position.get_mut(bytes) = byte;
+        }
+        if let Some(kept) = kept {
+            bytes.truncate(kept.index(bytes.len()));
+        }
+        let _ = check(&set, CheckOptions::default());
+    }
+
+    /// The vdso's bytes are the guest's own, and go to an ELF parser.
+    #[test]
+    fn a_damaged_vdso_is_refused_or_passes(
+        changes in prop::collection::vec((0..8192_usize, any::<u8>()), 1..8),
+    ) {
+        let mut set = sample::image_set();
+        let pages = set.get_mut("pages-1.img").expect("pages");
+        let vdso = pages.len() - sample::vdso().len();
+        for (position, byte) in changes {
+            // Mostly the headers, where an error leads further.
+            let position = vdso + if position % 2 == 0 { position % 0x400 } else { position };
+            if let Some(place) = pages.get_mut(position) {
+                *place = byte;
+            }
+        }
+        let _ = check(&set, CheckOptions::default());
+    }
 }
