@@ -12,6 +12,7 @@ mod inspect;
 mod output;
 mod profile;
 mod ps;
+mod restore;
 mod save;
 mod signal;
 mod thaw;
@@ -55,6 +56,7 @@ enum Command {
     Profile(profile::Profile),
     Check(check::Check),
     Save(save::Save),
+    Restore(restore::Restore),
     Bench(bench::Bench),
 }
 
@@ -69,6 +71,7 @@ impl Command {
             Self::Profile(profile) => profile.run(),
             Self::Check(check) => check.run(),
             Self::Save(save) => save.run(),
+            Self::Restore(restore) => restore.run(),
             Self::Bench(bench) => bench.run(),
         }
     }

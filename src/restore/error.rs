@@ -18,7 +18,7 @@ pub enum RestoreError {
         reason: String,
     },
     /// The guest lacks what the images need; all of it is listed.
-    #[error("VM {domain} cannot take the images:\n  {}", .problems.join("\n  "))]
+    #[error("VM {domain} cannot take the images: {}", .problems.join("; "))]
     Unfit {
         /// The VM.
         domain: String,
@@ -34,7 +34,7 @@ pub enum RestoreError {
         reason: String,
     },
     /// CRIU failed in the guest.
-    #[error("criu restore failed in VM {domain} ({status}):\n  {}", .log.join("\n  "))]
+    #[error("criu restore failed in VM {domain} ({status}): {}", .log.join("; "))]
     Criu {
         /// The VM.
         domain: String,

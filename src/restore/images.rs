@@ -1,15 +1,11 @@
 //! What a set of images on the host asks of the guest that is to take it.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use prost::Message;
-
 use super::error::RestoreError;
-use crate::criu::{ImageKind, ImageReader, proto};
+use crate::criu::{self, CheckOptions, ImageDirectory};
 
 /// What a ustar header has room for without an extension.
 const MAX_NAME: usize = 100;
@@ -56,20 +52,45 @@ pub(super) struct ExpectedFile {
 }
 
 impl ImageSet {
-    /// Reads the set in `dir` as far as needed.
+    /// Reads the set in `dir` and checks it.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Images`] with all that is wrong: `criu restore` does not
+    /// refuse every broken set, some make it hang or restore a dead process.
     pub fn read(dir: &Path) -> Result<Self, RestoreError> {
-        let mut set = Self { images: list(dir)?, ..Self::empty(dir) };
-        // Written last: without it the set is not complete.
-        set.first::<proto::InventoryEntry>(ImageKind::Inventory)?;
-        set.read_tree()?;
-        set.read_files()?;
-        for tid in set.tids.clone() {
-            set.read_registers(tid)?;
-        }
-        Ok(set)
+        let images = list(dir)?;
+        // Whether that is so is only known afterwards, and is no fault.
+        let options = CheckOptions { shell_job: true };
+        let set = criu::check(&ImageDirectory::new(dir), options)
+            .map_err(|e| RestoreError::Images { path: dir.to_owned(), reason: e.to_string() })?;
+        // Files that were deleted, or whose content is in the images, are
+        // named there: CRIU makes them itself.
+        let made_by_criu = images.iter().any(|image| image.name == "remap-fpath.img");
+        let files = if made_by_criu { Vec::new() } else { expected_files(&set) };
+        Ok(Self { images, files, ..Self::of_tree(dir, &set) })
     }
 
-    /// A set that asks nothing.
+    fn of_tree(dir: &Path, set: &criu::ImageSet) -> Self {
+        let entries = || set.processes.iter().map(|process| &process.pstree);
+        let pids: Vec<u32> = entries().map(|entry| entry.pid).collect();
+        let ours = |leader: u32| pids.contains(&leader);
+        let cores = set.processes.iter().flat_map(|process| process.cores.values());
+        // A zombie has no registers.
+        let xsave = cores.filter_map(|core| core.thread_info.as_ref()?.fpregs.xsave.as_ref());
+        Self {
+            root: pids.first().copied().unwrap_or(0),
+            tids: entries()
+                .flat_map(|entry| entry.threads.iter().copied().chain([entry.pid]))
+                .collect(),
+            foreign_session: !entries().all(|entry| ours(entry.sid) && ours(entry.pgid)),
+            xfeatures: xsave.fold(0, |all, xsave| all | xsave.xstate_bv),
+            pids,
+            ..Self::empty(dir)
+        }
+    }
+
+    /// A set that asks for nothing.
     pub fn empty(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -98,70 +119,18 @@ impl ImageSet {
         let pages = self.images.iter().filter(|image| image.name.starts_with("pages-"));
         pages.map(|image| image.size).sum()
     }
+}
 
-    fn read_tree(&mut self) -> Result<(), RestoreError> {
-        let entries: Vec<proto::PstreeEntry> = self.records(ImageKind::Pstree, 0)?;
-        let Some(root) = entries.first() else {
-            return Err(self.broken("pstree.img", "it lists no process"));
-        };
-        self.root = root.pid;
-        self.pids = entries.iter().map(|entry| entry.pid).collect();
-        for entry in &entries {
-            self.tids.insert(entry.pid);
-            self.tids.extend(&entry.threads);
-        }
-        let ours = |leader: u32| self.pids.contains(&leader);
-        self.foreign_session = !entries.iter().all(|entry| ours(entry.sid) && ours(entry.pgid));
-        Ok(())
-    }
-
-    fn read_files(&mut self) -> Result<(), RestoreError> {
-        // A file that was deleted, or whose content is in the images, is named
-        // there; CRIU makes it itself.
-        if self.images.iter().any(|image| image.name == "remap-fpath.img") {
-            return Ok(());
-        }
-        let entries: Vec<proto::FileEntry> = self.records(ImageKind::Files, 0)?;
-        let regular = entries.into_iter().filter_map(|entry| entry.reg);
-        let inside = regular.filter(|file| file.ext != Some(true) && file.name.starts_with(b"/"));
-        self.files = inside
-            .map(|file| ExpectedFile { path: file.name, size: file.size, mode: file.mode })
-            .collect();
-        self.files.sort_by(|a, b| (&a.path, b.size).cmp(&(&b.path, a.size)));
-        self.files.dedup_by(|a, b| a.path == b.path);
-        Ok(())
-    }
-
-    fn read_registers(&mut self, tid: u32) -> Result<(), RestoreError> {
-        let cores: Vec<proto::CoreEntry> = self.records(ImageKind::Core, tid)?;
-        let info = cores.into_iter().next().and_then(|core| core.thread_info);
-        // A zombie has no registers.
-        if let Some(xsave) = info.and_then(|info| info.fpregs.xsave) {
-            self.xfeatures |= xsave.xstate_bv;
-        }
-        Ok(())
-    }
-
-    fn first<M: Message + Default>(&self, kind: ImageKind) -> Result<M, RestoreError> {
-        let first = self.records(kind, 0)?.into_iter().next();
-        first.ok_or_else(|| self.broken(&kind.file_name(0), "it is empty"))
-    }
-
-    fn records<M: Message + Default>(
-        &self,
-        kind: ImageKind,
-        id: u32,
-    ) -> Result<Vec<M>, RestoreError> {
-        let name = kind.file_name(id);
-        let file = File::open(self.path(&name)).map_err(|e| self.broken(&name, e))?;
-        let reader = ImageReader::new(kind, BufReader::new(file));
-        let records = reader.and_then(|reader| reader.records().collect());
-        records.map_err(|e| self.broken(&name, e))
-    }
-
-    fn broken(&self, name: &str, reason: impl Display) -> RestoreError {
-        RestoreError::Images { path: self.path(name), reason: reason.to_string() }
-    }
+/// Each file once; of several opens, the one that tells most.
+fn expected_files(set: &criu::ImageSet) -> Vec<ExpectedFile> {
+    let regular = set.files.values().filter_map(|file| file.reg.as_ref());
+    let inside = regular.filter(|file| file.ext != Some(true) && file.name.starts_with(b"/"));
+    let mut files: Vec<_> = inside
+        .map(|file| ExpectedFile { path: file.name.clone(), size: file.size, mode: file.mode })
+        .collect();
+    files.sort_by(|a, b| (&a.path, b.size).cmp(&(&b.path, a.size)));
+    files.dedup_by(|a, b| a.path == b.path);
+    files
 }
 
 /// The images in a directory. Logs and statistics stay behind.
@@ -188,87 +157,68 @@ fn list(dir: &Path) -> Result<Vec<ImageFile>, RestoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::criu::ImageWriter;
+    use crate::criu::{ProcessImages, proto};
 
-    fn write(dir: &Path, kind: ImageKind, id: u32, records: &[impl Message]) {
-        let mut image = ImageWriter::new(kind);
-        records.iter().try_for_each(|record| image.record(record)).unwrap();
-        fs::write(dir.join(kind.file_name(id)), image.finish()).unwrap();
+    fn regular(id: u32, name: &str, size: Option<u64>) -> (u32, proto::FileEntry) {
+        let reg = proto::RegFileEntry { id, name: name.into(), size, ..Default::default() };
+        (id, proto::FileEntry { id, reg: Some(reg), ..Default::default() })
     }
 
-    fn regular(name: &str, size: Option<u64>) -> proto::FileEntry {
-        let reg = proto::RegFileEntry { name: name.into(), size, ..Default::default() };
-        proto::FileEntry { reg: Some(reg), ..Default::default() }
-    }
-
-    /// A process 10 with a thread 11, in a session of its own.
-    fn small_set() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path();
-        write(path, ImageKind::Inventory, 0, &[proto::InventoryEntry::default()]);
-        let process =
-            proto::PstreeEntry { pid: 10, ppid: 0, pgid: 10, sid: 10, threads: vec![10, 11] };
-        write(path, ImageKind::Pstree, 0, &[process]);
-        for tid in [10, 11] {
+    /// A process 10 with a thread 11, in session `sid`.
+    fn set(sid: u32) -> criu::ImageSet {
+        let core = |xstate_bv| {
             let mut info = proto::ThreadInfoX86::default();
-            let xstate_bv = 1 << (tid - 8);
             info.fpregs.xsave = Some(proto::UserX86XsaveEntry { xstate_bv, ..Default::default() });
-            let core = proto::CoreEntry { thread_info: Some(info), ..Default::default() };
-            write(path, ImageKind::Core, tid, &[core]);
-        }
+            proto::CoreEntry { thread_info: Some(info), ..Default::default() }
+        };
+        let pstree = proto::PstreeEntry { pid: 10, ppid: 0, pgid: 10, sid, threads: vec![10, 11] };
+        let cores = [(10, core(0b011)), (11, core(0b100))].into();
+        let processes = vec![ProcessImages { pstree, cores, ..ProcessImages::default() }];
+        criu::ImageSet { processes, ..criu::ImageSet::default() }
+    }
+
+    #[test]
+    fn what_a_tree_asks_for() {
+        let tree = ImageSet::of_tree(Path::new("/d"), &set(10));
+        assert_eq!((tree.root, &tree.pids[..], tree.foreign_session), (10, &[10][..], false));
+        assert_eq!((tree.tids, tree.xfeatures), ([10, 11].into(), 0b111));
+        assert!(ImageSet::of_tree(Path::new("/d"), &set(7)).foreign_session);
+    }
+
+    #[test]
+    fn a_file_is_asked_for_once() {
         let files = [
-            regular("/a", None),
-            regular("/b", Some(5)),
-            regular("/a", Some(3)),
-            regular("pipe", None),
+            regular(1, "/a", None),
+            regular(2, "/b", Some(5)),
+            regular(3, "/a", Some(3)),
+            regular(4, "x", None),
         ];
-        write(path, ImageKind::Files, 0, &files);
-        fs::write(path.join("pages-1.img"), [0; 4096]).unwrap();
-        fs::write(path.join("dump.log"), "log").unwrap();
-        dir
-    }
-
-    #[test]
-    fn what_a_set_asks_for_is_read() {
-        let dir = small_set();
-        let set = ImageSet::read(dir.path()).unwrap();
-        assert_eq!((set.root, &set.pids[..], set.foreign_session), (10, &[10][..], false));
-        assert_eq!(set.tids, [10, 11].into());
-        assert_eq!(set.xfeatures, 0b1100);
+        let set = criu::ImageSet { files: files.into(), ..criu::ImageSet::default() };
         let file = |path: &str, size| ExpectedFile { path: path.into(), size, mode: None };
-        assert_eq!(set.files, [file("/a", Some(3)), file("/b", Some(5))]);
-        assert_eq!(set.page_bytes(), 4096);
-        assert!(set.images.iter().all(|image| image.name != "dump.log"));
+        assert_eq!(expected_files(&set), [file("/a", Some(3)), file("/b", Some(5))]);
     }
 
     #[test]
-    fn a_session_of_another_process_is_noticed() {
-        let dir = small_set();
-        let process =
-            proto::PstreeEntry { pid: 10, ppid: 0, pgid: 10, sid: 7, threads: vec![10, 11] };
-        write(dir.path(), ImageKind::Pstree, 0, &[process]);
-        assert!(ImageSet::read(dir.path()).unwrap().foreign_session);
-    }
-
-    #[test]
-    fn an_incomplete_or_broken_set_names_the_image() {
-        for name in ["inventory.img", "pstree.img", "core-11.img", "files.img"] {
-            let dir = small_set();
-            fs::remove_file(dir.path().join(name)).unwrap();
-            let error = ImageSet::read(dir.path()).unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
-            fs::write(dir.path().join(name), b"something else").unwrap();
-            let error = ImageSet::read(dir.path()).unwrap_err().to_string();
-            assert!(error.contains(name), "{error}");
+    fn what_is_no_image_stays_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, size) in [("pages-1.img", 4096), ("inventory.img", 10), ("dump.log", 9)] {
+            fs::write(dir.path().join(name), vec![0; size]).unwrap();
         }
-        assert!(ImageSet::read(Path::new("/nowhere")).is_err());
+        let images = list(dir.path()).unwrap();
+        let names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
+        assert_eq!(names, ["inventory.img", "pages-1.img"]);
+        let set = ImageSet { images, ..ImageSet::empty(dir.path()) };
+        assert_eq!((set.bytes(), set.page_bytes()), (4106, 4096));
     }
 
     #[test]
-    fn images_with_a_parent_are_refused() {
-        let dir = small_set();
+    fn sets_that_cannot_be_restored_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = ImageSet::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("inventory.img"), "{error}");
         std::os::unix::fs::symlink("..", dir.path().join("parent")).unwrap();
         let error = ImageSet::read(dir.path()).unwrap_err().to_string();
         assert!(error.contains("parent"), "{error}");
+        assert!(ImageSet::read(Path::new("/nowhere")).is_err());
     }
 }
