@@ -77,10 +77,7 @@ impl Reader {
         if let (Some(xsave), Some(pkru)) = (&mut state.xsave, thread.pkru()?)
             && xsave.pkru.is_some()
         {
-            xsave.pkru = Some(pkru);
-            if pkru != 0 {
-                xsave.xstate_bv |= 1 << component::PKRU;
-            }
+            xsave.set_pkru(pkru);
         }
         Ok(state)
     }

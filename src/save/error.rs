@@ -52,6 +52,17 @@ pub enum SaveError {
         /// The process.
         pid: i32,
     },
+    /// A thread was in the vDSO each time the process was frozen.
+    #[error(
+        "process {pid} was frozen {tries} times and was in the vDSO each time, whose code the \
+         destination may not have; try again"
+    )]
+    InVdso {
+        /// The process.
+        pid: i32,
+        /// How often it was tried.
+        tries: u32,
+    },
     /// The user ended the save.
     #[error("interrupted; the process runs on")]
     Interrupted,

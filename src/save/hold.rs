@@ -16,7 +16,7 @@ const SIGCONT: u32 = nix::libc::SIGCONT.cast_unsigned();
 /// How often a process is frozen anew that was caught in the vDSO. The code
 /// there is replaced at restore where the destination's kernel has another;
 /// a program is seldom in it for long.
-const VDSO_TRIES: u32 = 20;
+const VDSO_TRIES: u32 = 100;
 
 /// How a process is frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,12 +69,7 @@ impl<'a, 'k> Hold<'a, 'k> {
                 Err(error) => return Err(super::let_go(hold, target, error.into())),
             }
         }
-        hold.enter()?;
-        tracing::warn!(
-            "process {} is in the vDSO at all times; it restores where the kernel's vDSO is the same",
-            target.pid()
-        );
-        Ok(hold)
+        Err(SaveError::InVdso { pid: target.pid(), tries: VDSO_TRIES })
     }
 
     fn enter(&mut self) -> Result<(), ControlError> {
