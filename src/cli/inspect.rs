@@ -141,7 +141,7 @@ fn files(details: &Details) -> String {
         let name = escaped(&file.name);
         let _ = writeln!(
             text,
-            "  {:>3} flags {:#09o} pos {} {name}",
+            "  {:>3} flags 0{:o} pos {} {name}",
             file.fd, file.flags, file.position
         );
         text
