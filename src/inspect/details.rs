@@ -5,17 +5,17 @@ use serde::Serialize;
 use crate::kernel::{Kernel, KernelError};
 use crate::linux::{
     CgroupNamespace, IpcNamespace, MntNamespace, NetNamespace, Path, Pid, PidNamespace, PidType,
-    Struct, Task, TimeNamespace, UserNamespace, UtsNamespace,
+    Struct, Task, TimeNamespace, UserNamespace, UtsNamespace, settled,
 };
 use crate::memory::GuestVirt;
 
+use super::InspectError;
 use super::credentials::Credentials;
 use super::files::{OpenFile, open_files};
 use super::limits::{Limits, limits};
 use super::maps::{Mapping, mappings};
 use super::process::{Thread, arguments};
 use super::signals::Signals;
-use super::{InspectError, settled};
 
 /// What can be seen of a process. Paths are as the guest's init sees them, IDs
 /// those of the initial namespaces.
@@ -89,10 +89,11 @@ impl Details {
     ///
     /// [`InspectError::NoProcess`], or where the guest's memory cannot be read.
     pub fn of(kernel: &Kernel, pid: i32) -> Result<Self, InspectError> {
-        settled(|| {
-            let task = Task::find(kernel, pid)?.ok_or(InspectError::NoProcess(pid))?;
-            Ok(Self::read(kernel, &task)?)
-        })
+        let details = settled(|| {
+            let task = Task::find(kernel, pid)?;
+            task.map(|task| Self::read(kernel, &task)).transpose()
+        })?;
+        details.ok_or(InspectError::NoProcess(pid))
     }
 
     fn read(kernel: &Kernel, task: &Task<'_>) -> Result<Self, KernelError> {

@@ -6,10 +6,8 @@ use serde::Serialize;
 
 use crate::control::{Jobctl, is_trapped};
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Mm, Struct, Task, TaskFlags};
+use crate::linux::{Mm, Struct, Task, TaskFlags, settled};
 use crate::memory::{GuestVirt, PAGE_SIZE};
-
-use super::settled;
 
 /// Bytes of a command line that are read at most.
 const MAX_COMMAND: u64 = 64 << 10;

@@ -14,6 +14,8 @@ kernel_struct! {
     pub struct ListHead: "list_head" {
         /// The next entry's `list_head`, or the head's own.
         next: crate::memory::GuestVirt = ["next"],
+        /// The previous entry's.
+        prev: crate::memory::GuestVirt = ["prev"],
     }
 }
 
@@ -69,7 +71,13 @@ impl<'k, T: Struct<'k>> Entries<'k, T> {
             return Err(corrupt(format!("{} links to {next}", at.addr())));
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| corrupt("it does not end".into()))?;
-        self.at = Some(ListHead::at(self.kernel, next)?);
+        // An entry that was taken out still links to the next one, which no
+        // longer links back (`list_del_rcu()`).
+        let entry = ListHead::at(self.kernel, next)?;
+        if entry.prev()? != at.addr() {
+            return Err(corrupt(format!("{next} does not link back to {}", at.addr())));
+        }
+        self.at = Some(entry);
         T::container_of(self.kernel, next, self.field).map(Some)
     }
 }

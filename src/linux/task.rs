@@ -11,6 +11,7 @@ use super::nsproxy::NsProxy;
 use super::path::FsStruct;
 use super::pid::Pid;
 use super::sched::CallSingleNode;
+use super::settle::settled;
 use super::signal::{SigPending, Sighand, SignalStruct};
 use super::view::{Embedded, Ptr, Raw, Struct};
 
@@ -267,13 +268,15 @@ impl<'k> Task<'k> {
     ///
     /// Errors of the walk.
     pub fn find(kernel: &'k Kernel, tgid: i32) -> Result<Option<Self>, KernelError> {
-        for task in Self::processes(kernel)? {
-            let task = task?;
-            if task.tgid()? == tgid {
-                return Ok(Some(task));
+        settled(|| {
+            for task in Self::processes(kernel)? {
+                let task = task?;
+                if task.tgid()? == tgid {
+                    return Ok(Some(task));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     /// All threads of its process, the first thread first.
