@@ -10,11 +10,11 @@
 use std::time::Duration;
 
 use crate::domain::Domain;
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::KernelError;
 use crate::linux::{Struct, Task, TaskState};
 
 use super::error::ControlError;
-use super::intervention::{Intervention, is_unlocked};
+use super::intervention::{Intervention, intervene};
 use super::jobctl::{Jobctl, TIF_SIGPENDING};
 use super::signal::{self, SIGKILL};
 use super::target::{Deadline, Target, describe, is_trapped};
@@ -103,18 +103,16 @@ fn needs_nudge(loose: &[Task<'_>]) -> Result<bool, KernelError> {
     Ok(false)
 }
 
-/// One pause: sets the trap for each thread and makes it look. Does nothing
-/// while a vCPU holds the lock over signal state.
+/// One pause: sets the trap for each thread and makes it look.
 fn set_traps(domain: &Domain, target: &Target<'_>) -> Result<Duration, ControlError> {
-    let mut intervention = Intervention::begin(domain, kernel_of(target))?;
-    if is_unlocked(&target.leader().sighand_struct()?.siglock()?)? {
+    intervene(domain, target, |intervention| {
         for thread in not_trapped(target)? {
             set_jobctl(&thread, |jobctl| jobctl | Jobctl::TRAP_FREEZE)?;
             set_sigpending(&thread)?;
-            nudge(&mut intervention, &thread, TaskState::INTERRUPTIBLE)?;
+            nudge(intervention, &thread, TaskState::INTERRUPTIBLE)?;
         }
-    }
-    intervention.finish()
+        Ok(())
+    })
 }
 
 /// Lets all threads of a process go on that the trap holds. Returns how long
@@ -131,39 +129,53 @@ pub fn thaw(
 ) -> Result<Duration, ControlError> {
     let mut paused = Duration::ZERO;
     loop {
-        let mut held = None;
-        for thread in target.threads()? {
-            let trap = Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
-            let parked = thread.frozen()? && thread.exit_state()? == 0;
-            if trap || parked {
-                held = Some(thread);
-            }
-        }
+        let held = held(target).map_err(|error| target.explain(error.into()))?;
         let Some(held) = held else { return Ok(paused) };
-        paused += clear_traps(domain, target)?;
-        deadline.wait(target, "thaw", || describe(&held))?;
+        paused += clear_traps(domain, target).map_err(|error| target.explain(error))?;
+        let waited = deadline.wait(target, "thaw", || describe(&held));
         if !target.is_alive()? {
             return Err(target.gone());
         }
+        waited?;
     }
 }
 
-fn clear_traps(domain: &Domain, target: &Target<'_>) -> Result<Duration, ControlError> {
-    let mut intervention = Intervention::begin(domain, kernel_of(target))?;
-    if is_unlocked(&target.leader().sighand_struct()?.siglock()?)? {
-        for thread in target.threads()? {
-            release(&mut intervention, &thread)?;
+/// A thread that is to enter the trap or has yet to leave it.
+fn held<'k>(target: &Target<'k>) -> Result<Option<Task<'k>>, KernelError> {
+    for thread in target.threads()? {
+        let trap = Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
+        if trap || is_parked(&thread)? && thread.exit_state()? == 0 {
+            return Ok(Some(thread));
         }
     }
-    intervention.finish()
+    Ok(None)
+}
+
+/// Whether the kernel counts a thread as frozen other than by a stop or a
+/// tracer's trap, which are counted, too (`do_signal_stop()`, `ptrace_stop()`).
+fn is_parked(thread: &Task<'_>) -> Result<bool, KernelError> {
+    let stopped = thread.state()?.intersects(TaskState::STOPPED | TaskState::TRACED);
+    Ok(thread.frozen()? && !stopped)
+}
+
+fn clear_traps(domain: &Domain, target: &Target<'_>) -> Result<Duration, ControlError> {
+    intervene(domain, target, |intervention| {
+        for thread in target.threads()? {
+            release(intervention, &thread)?;
+        }
+        Ok(())
+    })
 }
 
 /// Clears a thread's trap and wakes it, unless a signal keeps it stopped.
 fn release(intervention: &mut Intervention<'_, '_>, thread: &Task<'_>) -> Result<(), KernelError> {
-    let parked = thread.frozen()?;
     set_jobctl(thread, |jobctl| jobctl - Jobctl::TRAP_FREEZE)?;
-    if parked {
+    if is_parked(thread)? {
         nudge(intervention, thread, TaskState::INTERRUPTIBLE)?;
+    } else {
+        // It may be on its way into the trap, past the look at the bit and not
+        // yet asleep: with this flag it does not fall asleep.
+        set_sigpending(thread)?;
     }
     Ok(())
 }
@@ -213,9 +225,8 @@ fn order_death(
     target: &Target<'_>,
     ordered: &mut bool,
 ) -> Result<Duration, ControlError> {
-    let mut intervention = Intervention::begin(domain, kernel_of(target))?;
-    let leader = target.leader();
-    if is_unlocked(&leader.sighand_struct()?.siglock()?)? {
+    intervene(domain, target, |intervention| {
+        let leader = target.leader();
         if !*ordered {
             if !not_trapped(target)?.is_empty() {
                 return Err(target.unsuitable(
@@ -227,13 +238,9 @@ fn order_death(
         }
         set_jobctl(&leader, |jobctl| jobctl - Jobctl::TRAP_FREEZE - Jobctl::STOPPED)?;
         set_sigpending(&leader)?;
-        nudge(&mut intervention, &leader, TaskState::INTERRUPTIBLE | TaskState::STOPPED)?;
-    }
-    intervention.finish()
-}
-
-pub(super) fn kernel_of<'k>(target: &Target<'k>) -> &'k Kernel {
-    target.leader().kernel()
+        nudge(intervention, &leader, TaskState::INTERRUPTIBLE | TaskState::STOPPED)?;
+        Ok(())
+    })
 }
 
 pub(super) fn set_jobctl(

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::domain::{Domain, Interrupt, Pause};
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{CpuInfo, Place};
+use crate::linux::{CpuInfo, Place, Struct};
 
 use super::error::ControlError;
+use super::target::Target;
 
 /// `RESCHEDULE_VECTOR` (`arch/x86/include/asm/irq_vectors.h`): the CPU enters
 /// the kernel and looks at its work flags on the way out.
@@ -28,8 +29,7 @@ pub(super) struct Intervention<'d, 'k> {
 }
 
 impl<'d, 'k> Intervention<'d, 'k> {
-    /// Pauses the VM.
-    pub(super) fn begin(domain: &'d Domain, kernel: &'k Kernel) -> Result<Self, ControlError> {
+    fn begin(domain: &'d Domain, kernel: &'k Kernel) -> Result<Self, ControlError> {
         Ok(Self { kernel, pause: domain.pause_to_interrupt()?, interrupts: BTreeSet::new() })
     }
 
@@ -45,7 +45,7 @@ impl<'d, 'k> Intervention<'d, 'k> {
 
     /// Raises the collected interrupts and continues the VM. Returns how long
     /// it was paused.
-    pub(super) fn finish(mut self) -> Result<Duration, ControlError> {
+    fn finish(mut self) -> Result<Duration, ControlError> {
         let mut messages = Vec::with_capacity(self.interrupts.len());
         for &(cpu, vector) in &self.interrupts {
             let apic_id = CpuInfo::of_cpu(self.kernel, cpu)?.apic_id()?;
@@ -54,6 +54,29 @@ impl<'d, 'k> Intervention<'d, 'k> {
         self.pause.raise(&messages)?;
         Ok(self.pause.resume()?)
     }
+}
+
+/// One pause: makes `change` where no vCPU is in the middle of changing the
+/// signal state of `target`, else nothing. Returns how long the VM was paused.
+///
+/// # Errors
+///
+/// [`ControlError::Gone`] where the process ended before the pause: its memory
+/// may be another's.
+pub(super) fn intervene<'d, 'k>(
+    domain: &'d Domain,
+    target: &Target<'k>,
+    change: impl FnOnce(&mut Intervention<'d, 'k>) -> Result<(), ControlError>,
+) -> Result<Duration, ControlError> {
+    let leader = target.leader();
+    let mut intervention = Intervention::begin(domain, leader.kernel())?;
+    if !target.is_alive()? {
+        return Err(target.gone());
+    }
+    if is_unlocked(&leader.sighand_struct()?.siglock()?)? {
+        change(&mut intervention)?;
+    }
+    intervention.finish()
 }
 
 /// Whether a `spinlock_t` or `raw_spinlock_t` is free: its queued-spinlock word

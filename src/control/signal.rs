@@ -15,8 +15,8 @@ use crate::kernel::KernelError;
 use crate::linux::{SigPending, Struct, Task, TaskFlags, TaskState};
 
 use super::error::ControlError;
-use super::freeze::{kernel_of, set_jobctl, set_sigpending};
-use super::intervention::{Intervention, is_unlocked};
+use super::freeze::{set_jobctl, set_sigpending};
+use super::intervention::{Intervention, intervene};
 use super::jobctl::{Jobctl, SignalFlags};
 use super::target::{Deadline, Target, describe, is_trapped};
 use super::wake::{Nudge, nudge};
@@ -66,30 +66,45 @@ pub fn send(
     deadline: Deadline,
 ) -> Result<(Effect, Duration), ControlError> {
     let mut paused = Duration::ZERO;
-    if signal != SIGCONT && is_ignored(target, signal)? {
-        return Ok((Effect::Ignored, paused));
+    match send_and_wait(domain, target, signal, deadline, &mut paused) {
+        Ok(effect) => Ok((effect, paused)),
+        // What it ended with or what it was looked at with in that moment.
+        Err(_) if !target.is_alive()? => Ok((Effect::Killed, paused)),
+        Err(error) => Err(error),
     }
+}
+
+fn send_and_wait(
+    domain: &Domain,
+    target: &Target<'_>,
+    signal: u32,
+    deadline: Deadline,
+    paused: &mut Duration,
+) -> Result<Effect, ControlError> {
+    if signal != SIGCONT && is_ignored(target, signal)? {
+        return Ok(Effect::Ignored);
+    }
+    let fatal = is_fatal(target, signal)?;
     let mut sent = false;
     loop {
         if !sent || must_look_again(target, signal)? {
-            let mut intervention = Intervention::begin(domain, kernel_of(target))?;
-            if is_unlocked(&target.leader().sighand_struct()?.siglock()?)? {
+            *paused += intervene(domain, target, |intervention| {
                 if !sent {
-                    sent = prepare(&mut intervention, target, signal)?;
+                    sent = prepare(target, signal)?;
                 }
                 if sent {
-                    make_a_thread_look(&mut intervention, target, signal)?;
+                    make_a_thread_look(intervention, target, signal)?;
                 }
-            }
-            paused += intervention.finish()?;
+                Ok(())
+            })?;
         }
-        if sent && let Some(effect) = effect(target, signal)? {
-            return Ok((effect, paused));
+        if sent && let Some(effect) = effect(target, signal, fatal)? {
+            return Ok(effect);
         }
         let thread = target.leader();
         let waited = deadline.wait(target, goal(signal), || describe(&thread));
-        if sent && let Some(effect) = effect(target, signal)? {
-            return Ok((effect, paused));
+        if sent && let Some(effect) = effect(target, signal, fatal)? {
+            return Ok(effect);
         }
         waited?;
     }
@@ -126,13 +141,18 @@ fn is_ignored(target: &Target<'_>, signal: u32) -> Result<bool, KernelError> {
     Ok(ignored && target.leader().blocked()? & bit(signal) == 0)
 }
 
+/// Whether the process dies of the signal: by default, unless it is the init of
+/// a PID namespace, which signals without a handler do not reach.
+fn is_fatal(target: &Target<'_>, signal: u32) -> Result<bool, KernelError> {
+    let flags = SignalFlags::from_bits_retain(target.leader().signal_struct()?.flags()?);
+    let harmless = IGNORED_BY_DEFAULT.iter().any(|&ignored| ignored as u32 == signal);
+    let fatal = !harmless && !is_stop(signal) && action(target, signal)? == SIG_DFL;
+    Ok(signal == SIGKILL || fatal && !flags.contains(SignalFlags::UNKILLABLE))
+}
+
 /// Changes signal state as `prepare_signal()` and `send_signal()` do. Returns
 /// whether that was possible at this moment.
-fn prepare(
-    intervention: &mut Intervention<'_, '_>,
-    target: &Target<'_>,
-    signal: u32,
-) -> Result<bool, KernelError> {
+fn prepare(target: &Target<'_>, signal: u32) -> Result<bool, KernelError> {
     let stops = STOP_SIGNALS.iter().fold(0, |set, &stop| set | bit(stop as u32));
     let opposite = match signal {
         SIGCONT => stops,
@@ -143,7 +163,7 @@ fn prepare(
         return Ok(false);
     }
     if signal == SIGCONT {
-        continue_threads(intervention, target)?;
+        end_group_stop(target)?;
         if is_ignored(target, signal)? {
             return Ok(true);
         }
@@ -176,17 +196,11 @@ fn drop_pending(target: &Target<'_>, signals: u64) -> Result<bool, KernelError> 
     Ok(true)
 }
 
-/// The SIGCONT half of `prepare_signal()`.
-fn continue_threads(
-    intervention: &mut Intervention<'_, '_>,
-    target: &Target<'_>,
-) -> Result<(), KernelError> {
+/// The SIGCONT half of `prepare_signal()`, but for the wake-ups.
+fn end_group_stop(target: &Target<'_>) -> Result<(), KernelError> {
     for thread in target.threads()? {
         let stop = Jobctl::STOP_PENDING | Jobctl::STOP_CONSUME | Jobctl::STOP_DEQUEUED;
-        set_jobctl(&thread, |jobctl| jobctl - stop - Jobctl::STOPPED)?;
-        if thread.state()?.contains(TaskState::STOPPED) {
-            nudge(intervention, &thread, TaskState::STOPPED)?;
-        }
+        set_jobctl(&thread, |jobctl| jobctl - stop)?;
     }
     let signal = target.leader().signal_struct()?;
     let flags = SignalFlags::from_bits_retain(signal.flags()?);
@@ -210,12 +224,41 @@ pub(super) fn make_pending(leader: &Task<'_>, signal: u32) -> Result<(), KernelE
     pending.place("signal")?.store(set)
 }
 
+/// Whether the process is stopped or about to stop.
+fn is_stopping(target: &Target<'_>) -> Result<bool, KernelError> {
+    let signal = target.leader().signal_struct()?;
+    let flags = SignalFlags::from_bits_retain(signal.flags()?);
+    Ok(flags.contains(SignalFlags::STOP_STOPPED) || signal.group_stop_count()? != 0)
+}
+
+/// Wakes the threads that a group stop has left behind. One that had yet to
+/// fall asleep when SIGCONT came is woken once it has. A later stop is not
+/// undone.
+fn continue_threads(
+    intervention: &mut Intervention<'_, '_>,
+    target: &Target<'_>,
+) -> Result<(), KernelError> {
+    if is_stopping(target)? {
+        return Ok(());
+    }
+    for thread in target.threads()? {
+        if thread.state()?.contains(TaskState::STOPPED) {
+            set_jobctl(&thread, |jobctl| jobctl - Jobctl::STOPPED)?;
+            nudge(intervention, &thread, TaskState::STOPPED)?;
+        }
+    }
+    Ok(())
+}
+
 /// `complete_signal()`: the first thread that wants the signal is made to look.
 fn make_a_thread_look(
     intervention: &mut Intervention<'_, '_>,
     target: &Target<'_>,
     signal: u32,
 ) -> Result<(), KernelError> {
+    if signal == SIGCONT {
+        continue_threads(intervention, target)?;
+    }
     for thread in target.threads()? {
         if !wants(&thread, signal)? {
             continue;
@@ -243,7 +286,7 @@ fn wants(thread: &Task<'_>, signal: u32) -> Result<bool, KernelError> {
 
 /// Whether a thread that ought to take the signal has gone to sleep without.
 fn must_look_again(target: &Target<'_>, signal: u32) -> Result<bool, KernelError> {
-    if signal == SIGCONT {
+    if signal == SIGCONT && !is_stopping(target)? {
         for thread in target.threads()? {
             if thread.state()?.contains(TaskState::STOPPED) {
                 return Ok(true);
@@ -263,7 +306,7 @@ fn must_look_again(target: &Target<'_>, signal: u32) -> Result<bool, KernelError
 }
 
 /// What the signal has done, once it has.
-fn effect(target: &Target<'_>, signal: u32) -> Result<Option<Effect>, KernelError> {
+fn effect(target: &Target<'_>, signal: u32, fatal: bool) -> Result<Option<Effect>, KernelError> {
     if !target.is_alive()? {
         return Ok(Some(Effect::Killed));
     }
@@ -288,7 +331,7 @@ fn effect(target: &Target<'_>, signal: u32) -> Result<Option<Effect>, KernelErro
         _ if pending && !willing && stopped == 0 => Some(Effect::Pending),
         // A stop signal with a handler, or one sent to an orphaned group.
         _ if is_stop(signal) && (pending || action(target, signal)? == SIG_DFL) => None,
-        _ if !pending => Some(Effect::Delivered),
+        _ if !pending => (!fatal).then_some(Effect::Delivered),
         // A stopped process takes it when it is continued.
         _ if running == 0 => Some(Effect::Pending),
         _ => None,

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Struct, Task, TaskFlags, TaskState};
+use crate::linux::{Struct, Task, TaskFlags, TaskState, settled};
 
 use super::error::ControlError;
 use super::jobctl::{Jobctl, SignalFlags};
@@ -29,18 +29,18 @@ impl<'k> Target<'k> {
     /// init and processes that are ending, executing or traced.
     pub fn find(kernel: &'k Kernel, pid: i32) -> Result<Self, ControlError> {
         let Some(leader) = Task::find(kernel, pid)? else {
-            return Err(Self::missing(kernel, pid)?);
+            return Err(settled(|| Self::missing(kernel, pid))?);
         };
         let (comm, started) = (leader.comm()?, leader.start_boottime()?);
         let target = Self { leader, pid, comm, started };
-        match target.obstacle()? {
+        match settled(|| target.obstacle())? {
             None => Ok(target),
             Some(why) => Err(target.unsuitable(why)),
         }
     }
 
     /// Why there is no process `pid`: the number may be a thread's.
-    fn missing(kernel: &'k Kernel, pid: i32) -> Result<ControlError, ControlError> {
+    fn missing(kernel: &'k Kernel, pid: i32) -> Result<ControlError, KernelError> {
         for process in Task::processes(kernel)? {
             let process = process?;
             for thread in process.threads()? {
@@ -60,10 +60,14 @@ impl<'k> Target<'k> {
         if self.pid == 1 {
             return Ok(Some("is the guest's init".into()));
         }
-        if task.exit_state()? != 0 {
-            return Ok(Some("is a zombie: its parent has yet to reap it".into()));
-        }
         let signal = task.signal_struct()?;
+        if task.exit_state()? != 0 {
+            // The first thread waits for the others, if there are any.
+            return Ok(Some(match signal.nr_threads()? {
+                0 | 1 => "is a zombie: its parent has yet to reap it".into(),
+                _ => "has lost its first thread, which is not supported".into(),
+            }));
+        }
         if SignalFlags::from_bits_retain(signal.flags()?).contains(SignalFlags::GROUP_EXIT) {
             return Ok(Some("is ending".into()));
         }
@@ -97,24 +101,33 @@ impl<'k> Target<'k> {
     ///
     /// # Errors
     ///
-    /// Errors of the walk.
+    /// [`KernelError::Corrupt`] where the process has ended; errors of the walk.
     pub fn threads(&self) -> Result<Vec<Task<'k>>, KernelError> {
-        self.leader.threads()?.collect()
+        let threads = settled(|| {
+            if !self.is_alive()? {
+                return Ok(None);
+            }
+            self.leader.threads()?.collect::<Result<Vec<_>, _>>().map(Some)
+        })?;
+        threads.ok_or_else(|| KernelError::Corrupt {
+            what: "the list of threads".into(),
+            addr: self.leader.addr(),
+            why: format!("process {} has ended", self.pid),
+        })
     }
 
-    /// Whether the process lives: it is in the list of processes, started when
-    /// it did, and is not a zombie.
+    /// Whether the process lives: its first thread is the one that was found and
+    /// has not exited. A task that was freed keeps its exit state until its
+    /// memory becomes another task's, which started later.
     ///
     /// # Errors
     ///
-    /// Errors of the walk.
+    /// Where guest memory cannot be read.
     pub fn is_alive(&self) -> Result<bool, KernelError> {
-        match Task::find(self.leader.kernel(), self.pid)? {
-            Some(task) if task.addr() == self.leader.addr() => {
-                Ok(task.start_boottime()? == self.started && task.exit_state()? == 0)
-            }
-            _ => Ok(false),
-        }
+        let task = self.leader;
+        Ok(task.exit_state()? == 0
+            && task.tgid()? == self.pid
+            && task.start_boottime()? == self.started)
     }
 
     /// Whether a signal has stopped all its threads.
@@ -134,6 +147,11 @@ impl<'k> Target<'k> {
     /// An error that says what is the matter with this process.
     pub fn unsuitable(&self, why: impl Into<String>) -> ControlError {
         ControlError::Unsuitable { pid: self.pid, comm: self.comm.clone(), why: why.into() }
+    }
+
+    /// `error`, unless it came about because the process has ended.
+    pub(super) fn explain(&self, error: ControlError) -> ControlError {
+        if self.is_alive().unwrap_or(true) { error } else { self.gone() }
     }
 
     pub(super) fn gone(&self) -> ControlError {
