@@ -139,11 +139,8 @@ fn threads(details: &Details) -> String {
 fn files(details: &Details) -> String {
     details.files.iter().fold(String::new(), |mut text, file| {
         let name = escaped(&file.name);
-        let _ = writeln!(
-            text,
-            "  {:>3} flags 0{:o} pos {} {name}",
-            file.fd, file.flags, file.position
-        );
+        let _ =
+            writeln!(text, "  {:>3} flags 0{:o} pos {} {name}", file.fd, file.flags, file.position);
         text
     })
 }

@@ -1,0 +1,218 @@
+//! Signals, freezes and kills on processes of a loaded guest.
+
+mod guest;
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use guest::{Guest, rounds};
+use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
+use ovmigrate::attach::Attachment;
+use ovmigrate::control::{Deadline, Effect, Target, freeze, kill_frozen, send, thaw};
+use ovmigrate::inspect::{Process, processes};
+
+/// How long anything may take in a guest under load.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A program with threads that run and threads that sleep often.
+const THREADS: &str = "exec python3 -c '
+import threading, time
+def spin():
+    while True: pass
+def doze():
+    while True: time.sleep(0.002)
+for work in (spin, doze, doze, doze, doze): threading.Thread(target=work, daemon=True).start()
+time.sleep(1e6)'";
+const LOAD: &str = "exec stress-ng --cpu 2 --pipe 2 --vm 1 --vm-bytes 64M";
+
+/// One test at a time has the guest: their loads would add up.
+static GUEST: Mutex<()> = Mutex::new(());
+
+struct Load<'g> {
+    guest: &'g Guest,
+    pid: i32,
+}
+
+impl<'g> Load<'g> {
+    fn start(guest: &'g Guest) -> Self {
+        Self { guest, pid: guest.spawn(LOAD) }
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.guest.sh(&format!(
+            "kill -TERM {0}; while kill -0 {0} 2>/dev/null; do sleep 0.1; done",
+            self.pid
+        ));
+    }
+}
+
+fn signal(vm: &Attachment, pid: i32, signal: i32) -> Effect {
+    let target = Target::find(&vm.kernel, pid).unwrap();
+    let (effect, _) = send(&vm.domain, &target, signal as u32, Deadline::within(WITHIN)).unwrap();
+    effect
+}
+
+fn process(vm: &Attachment, pid: i32) -> Option<Process> {
+    processes(&vm.kernel, true).unwrap().into_iter().find(|process| process.pid == pid)
+}
+
+/// Waits until a process shows what is expected of it.
+fn await_process(vm: &Attachment, pid: i32, expected: impl Fn(&Process) -> bool) {
+    let deadline = Instant::now() + WITHIN;
+    while !process(vm, pid).is_some_and(|process| expected(&process)) {
+        assert!(Instant::now() < deadline, "process {pid}: {:?}", process(vm, pid));
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn stop_and_continue_take_effect_under_load() {
+    let _alone = GUEST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guest = Guest::shared();
+    let vm = Attachment::open(guest.name()).unwrap();
+    let before = guest.complaints();
+    let load = Load::start(&guest);
+    let victims = [
+        guest.spawn("exec sleep 1000000"),
+        guest.spawn("exec yes >/dev/null"),
+        guest.spawn(THREADS),
+        guest.spawn("while :; do /bin/true; done"),
+    ];
+    await_process(&vm, victims[2], |process| process.threads == 6);
+    for round in 0..rounds() {
+        let pid = victims[round as usize % victims.len()];
+        assert_eq!(signal(&vm, pid, SIGSTOP), Effect::Stopped, "round {round}");
+        let states = guest.states(pid);
+        assert!(states.chars().all(|state| state == 'T'), "round {round}: {pid} is {states}");
+        assert_eq!(signal(&vm, pid, SIGCONT), Effect::Continued, "round {round}");
+        let states = guest.states(pid);
+        assert!(!states.contains('T'), "round {round}: {pid} is {states}");
+    }
+    drop(load);
+    for pid in victims {
+        assert_eq!(signal(&vm, pid, SIGKILL), Effect::Killed);
+    }
+    assert_eq!(guest.complaints(), before);
+}
+
+#[test]
+fn kills_take_effect_under_load() {
+    let _alone = GUEST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guest = Guest::shared();
+    let vm = Attachment::open(guest.name()).unwrap();
+    let before = guest.complaints();
+    let load = Load::start(&guest);
+    let victims = ["exec sleep 1000000", "exec yes >/dev/null", THREADS];
+    for round in 0..rounds().div_ceil(4) {
+        let pid = guest.spawn(victims[round as usize % victims.len()]);
+        await_process(&vm, pid, |process| process.comm != "sh");
+        if round % 2 == 0 {
+            assert_eq!(signal(&vm, pid, SIGKILL), Effect::Killed, "round {round}");
+        } else {
+            let target = Target::find(&vm.kernel, pid).unwrap();
+            freeze(&vm.domain, &target, Deadline::within(WITHIN)).unwrap();
+            kill_frozen(&vm.domain, &target, Deadline::within(WITHIN)).unwrap();
+        }
+        guest.sh(&format!("while [ -d /proc/{pid} ]; do sleep 0.1; done"));
+    }
+    drop(load);
+    assert_eq!(guest.complaints(), before);
+}
+
+#[test]
+fn a_frozen_process_stays_frozen_and_goes_on_after_the_thaw() {
+    let _alone = GUEST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guest = Guest::shared();
+    let vm = Attachment::open(guest.name()).unwrap();
+    for (command, threads) in [("exec sleep 1000000", 1), ("exec yes >/dev/null", 1), (THREADS, 6)]
+    {
+        let pid = guest.spawn(command);
+        await_process(&vm, pid, |process| process.threads == threads && process.comm != "sh");
+        let target = Target::find(&vm.kernel, pid).unwrap();
+        let deadline = || Deadline::within(WITHIN);
+        let spent = || guest.sh(&format!("cut -d' ' -f14,15 /proc/{pid}/stat"));
+        freeze(&vm.domain, &target, deadline()).unwrap();
+        assert!(process(&vm, pid).unwrap().frozen);
+        assert!(freeze(&vm.domain, &target, deadline()).is_err(), "it is frozen already");
+        // Nor does it move when the guest itself would have it.
+        let before = spent();
+        guest.sh(&format!("kill -CONT {pid}; kill -STOP {pid}; kill -CONT {pid}; sleep 0.5"));
+        assert_eq!(guest.states(pid), "S".repeat(threads as usize));
+        assert!(process(&vm, pid).unwrap().frozen);
+        assert_eq!(spent(), before);
+        thaw(&vm.domain, &target, deadline()).unwrap();
+        assert!(!process(&vm, pid).unwrap().frozen);
+        if command != "exec sleep 1000000" {
+            await_process(&vm, pid, |process| {
+                process.thread_list.iter().any(|thread| thread.state == 'R')
+            });
+            assert_ne!(spent(), before);
+        }
+        assert_eq!(signal(&vm, pid, SIGKILL), Effect::Killed);
+    }
+}
+
+#[test]
+fn a_stopped_process_can_be_frozen_and_thawed() {
+    let _alone = GUEST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guest = Guest::shared();
+    let vm = Attachment::open(guest.name()).unwrap();
+    let pid = guest.spawn(THREADS);
+    await_process(&vm, pid, |process| process.threads == 6);
+    assert_eq!(signal(&vm, pid, SIGSTOP), Effect::Stopped);
+    let target = Target::find(&vm.kernel, pid).unwrap();
+    freeze(&vm.domain, &target, Deadline::within(WITHIN)).unwrap();
+    thaw(&vm.domain, &target, Deadline::within(WITHIN)).unwrap();
+    assert_eq!(guest.states(pid), "TTTTTT");
+    assert!(!process(&vm, pid).unwrap().frozen);
+    assert_eq!(signal(&vm, pid, SIGCONT), Effect::Continued);
+    assert_eq!(signal(&vm, pid, SIGTERM), Effect::Killed);
+}
+
+#[test]
+fn what_a_handler_gets_and_what_is_ignored_is_told() {
+    let _alone = GUEST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guest = Guest::shared();
+    let vm = Attachment::open(guest.name()).unwrap();
+    let pid = guest.spawn(
+        "exec python3 -uc '
+import signal, time
+signal.signal(signal.SIGUSR1, lambda *_: print(\"handled\", file=open(\"/var/tmp/handled\", \"w\")))
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+open(\"/var/tmp/ready\", \"w\")
+while True: time.sleep(1000)'",
+    );
+    guest.sh("while [ ! -e /var/tmp/ready ]; do sleep 0.1; done; rm -f /var/tmp/ready");
+    assert_eq!(signal(&vm, pid, SIGUSR1), Effect::Delivered);
+    guest.sh("while [ ! -s /var/tmp/handled ]; do sleep 0.1; done; rm -f /var/tmp/handled");
+    assert_eq!(signal(&vm, pid, nix::libc::SIGUSR2), Effect::Ignored);
+    assert_eq!(signal(&vm, pid, nix::libc::SIGHUP), Effect::Pending);
+    let status = guest.sh(&format!("grep ShdPnd /proc/{pid}/status"));
+    assert!(status.trim().ends_with('1'), "{status}");
+    assert_eq!(signal(&vm, pid, SIGKILL), Effect::Killed);
+}
+
+#[test]
+fn processes_that_come_and_go_are_listed_whole() {
+    let _alone = GUEST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guest = Guest::shared();
+    let vm = Attachment::open(guest.name()).unwrap();
+    let storm = guest.spawn("while :; do /bin/true & /bin/true & wait; done");
+    let steady: HashSet<i32> = [1, 2, storm]
+        .into_iter()
+        .chain((0..3).map(|_| guest.spawn("exec sleep 1000000")))
+        .collect();
+    for _ in 0..50 * rounds() {
+        let seen: HashSet<i32> =
+            processes(&vm.kernel, true).unwrap().iter().map(|process| process.pid).collect();
+        assert!(steady.is_subset(&seen), "{:?} are missing", &steady - &seen);
+    }
+    for pid in steady.into_iter().filter(|&pid| pid > 2) {
+        assert_eq!(signal(&vm, pid, SIGKILL), Effect::Killed);
+    }
+}
