@@ -21,24 +21,33 @@ began=$(start_time $$)
 timeout -k 5 "$limit" criu restore -D "$dir" -W "$dir" -o restore.log -v4 \
     --restore-detached $option </dev/null >/dev/null 2>&1 3>&-
 status=$?
-{
-    echo "criu $status"
-    if [ $status -eq 0 ]; then
-        # What was restored wrongly dies as soon as it runs.
-        sleep 0.1 2>/dev/null || sleep 1
+if [ $status -eq 0 ]; then
+    # What was restored wrongly dies as soon as it runs.
+    sleep 0.1 2>/dev/null || sleep 1
+    report=$(
         while read -r keyword value rest; do
             [ "$keyword" = State: ] && echo "state $value"
         done 2>/dev/null <"/proc/${pids%% *}/status"
-        [ "$keep" = keep ] && dir=
-    else
+    )
+else
+    keep=remove
+    report=$(
         grep -E 'Error|Warn' "$dir/restore.log" | tail -n 12 | while read -r line; do
             echo "log $line"
         done
-        # CRIU kills what it began; it cannot when it was killed itself.
-        for pid in $pids; do
-            born=$(start_time "$pid" 2>/dev/null) || continue
-            [ "$born" -ge "$began" ] && kill -9 "$pid"
-        done
-    fi
+    )
+    # CRIU kills what it began; it cannot when it was killed itself.
+    for pid in $pids; do
+        born=$(start_time "$pid" 2>/dev/null) || continue
+        [ "$born" -ge "$began" ] && kill -9 "$pid"
+    done
+fi
+
+# Before the answer, which would wait for ever for a host that has gone.
+[ "$keep" = keep ] || rm -rf "$dir"
+dir=
+{
+    echo "criu $status"
+    [ -z "$report" ] || echo "$report"
     echo end
 } >&3

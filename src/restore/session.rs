@@ -11,8 +11,9 @@
 //! ```
 //!
 //! It goes through a [`Port`]; the agent only starts the script, so that no
-//! step waits for the agent's polling. When the host hangs up, the script
-//! removes what it has made, also when the host's process was killed.
+//! step waits for the agent's polling. A script that cannot go on ends, and the
+//! agent has its complaint. When the host hangs up, the script removes what it
+//! has made, also when the host's process was killed.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
