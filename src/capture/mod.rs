@@ -15,6 +15,7 @@ mod obstacle;
 mod pages;
 mod process;
 mod registers;
+mod signals;
 mod thread;
 pub mod xsave;
 
@@ -88,9 +89,12 @@ pub fn capture(target: &Target<'_>) -> Result<Snapshot, CaptureError> {
     let fds = files.descriptors(target, &mut obstacles)?;
     let fds = snapshot.fd_tables.push(fds);
     let fs = snapshot.fs_contexts.push(files.context(target, &mut obstacles)?);
-    obstacles.check()?;
+    match obstacles.into_vec() {
+        found if found.is_empty() => {}
+        found => return Err(CaptureError::Obstacles(found)),
+    }
 
-    let sighand = snapshot.sighands.push(process::sighand(target)?);
+    let sighand = snapshot.sighands.push(signals::handlers(target)?);
     let shared = process::Shared { mm, files: fds, fs, sighand };
     snapshot.processes.push(process::read(target, shared, snapshot.clocks.monotonic)?);
     (snapshot.files, snapshot.paths) = files.into_tables();

@@ -6,8 +6,6 @@ use serde::Serialize;
 
 use crate::control::Target;
 
-use super::error::CaptureError;
-
 /// A piece of state that cannot be saved.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Obstacle {
@@ -48,13 +46,6 @@ impl Obstacles {
     pub(super) fn add_if(&mut self, present: bool, what: impl Into<String>) {
         if present {
             self.add(what);
-        }
-    }
-
-    pub(super) fn check(&self) -> Result<(), CaptureError> {
-        match self.found.as_slice() {
-            [] => Ok(()),
-            found => Err(CaptureError::Obstacles(found.to_vec())),
         }
     }
 

@@ -5,20 +5,17 @@ use crate::kernel::KernelError;
 use crate::linux::{PidType, SignalStruct, Struct, Task, TaskState};
 use crate::snapshot::{
     FdTable, FsContext, Id, IntervalTimer, IntervalTimers, Mm, Process, ProcessState,
-    ResourceLimit, SigAction, SigHand, SigInfo, SigSet,
+    ResourceLimit, SigHand,
 };
 
 use super::error::CaptureError;
 use super::obstacle::Obstacles;
-use super::{Context, thread};
+use super::{Context, signals, thread};
 
 /// `SCHED_DEADLINE` (`include/uapi/linux/sched.h`).
 const SCHED_DEADLINE: u32 = 6;
 /// `__USER32_CS`.
 const USER32_CS: u16 = 0x23;
-/// `SI_USER` with sender 0, as `collect_signal()` makes up for a signal whose
-/// queue entry could not be allocated, is all zeros but for the number.
-const SI_SIGNO: usize = 0;
 
 /// Notes what of a process cannot be saved, memory and files aside.
 pub(super) fn survey(
@@ -152,7 +149,7 @@ pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Proc
         files: shared.files,
         fs: shared.fs,
         sighand: shared.sighand,
-        pending: pending(signal.shared_pending()?)?,
+        pending: signals::pending(signal.shared_pending()?)?,
         itimers: itimers(&signal, now)?,
         rlimits: signal.rlimits()?.map(|(cur, max)| ResourceLimit { cur, max }),
         oom_score_adj: signal.oom_score_adj()?,
@@ -174,36 +171,6 @@ fn state(target: &Target<'_>) -> Result<ProcessState, CaptureError> {
     let code = target.leader().signal_struct()?.group_exit_code()?;
     let signal = if code == 0 { nix::libc::SIGSTOP.cast_unsigned() } else { code };
     Ok(ProcessState::Stopped { signal })
-}
-
-pub(super) fn sighand(target: &Target<'_>) -> Result<SigHand, CaptureError> {
-    let actions = target.leader().sighand_struct()?.action()?;
-    let mut sighand = SigHand::default();
-    for (index, slot) in sighand.actions.iter_mut().enumerate() {
-        let action = actions.get(index as u64)?;
-        *slot = SigAction {
-            handler: action.handler()?,
-            flags: action.flags()?,
-            restorer: action.restorer()?,
-            mask: SigSet(action.mask()?),
-        };
-    }
-    Ok(sighand)
-}
-
-/// Pending signals: the queued ones, and those whose queue entry could not be
-/// allocated or was never made (a pseudo-signal).
-pub(super) fn pending(set: crate::linux::SigPending<'_>) -> Result<Vec<SigInfo>, CaptureError> {
-    let mut pending: Vec<SigInfo> = set.queued()?.into_iter().map(SigInfo).collect();
-    let bits = set.signal()?;
-    for signal in (1..=64u8).filter(|signal| bits >> (signal - 1) & 1 == 1) {
-        if !pending.iter().any(|info| info.signal() == i32::from(signal)) {
-            let mut info = [0; crate::snapshot::SIGINFO_SIZE];
-            info[SI_SIGNO] = signal;
-            pending.push(SigInfo(info));
-        }
-    }
-    Ok(pending)
 }
 
 fn itimers(signal: &SignalStruct<'_>, now: u64) -> Result<IntervalTimers, CaptureError> {

@@ -10,7 +10,7 @@ use crate::snapshot::{
 
 use super::error::CaptureError;
 use super::xsave::{ComponentLayout, XsaveLayout, parse, parse_fxsave};
-use super::{process, registers};
+use super::{registers, signals};
 
 /// Nice 0 in `static_prio` (`include/linux/sched/prio.h`).
 const DEFAULT_PRIO: i32 = 120;
@@ -48,7 +48,7 @@ impl Reader {
             registers: registers::read(thread, &self.space)?,
             extended_state: self.extended_state(thread)?,
             blocked: SigSet(blocked(thread)?),
-            pending: process::pending(thread.pending()?)?,
+            pending: signals::pending(thread.pending()?)?,
             alt_stack: alt_stack(thread)?,
             clear_child_tid: thread.clear_child_tid()?,
             robust_list: thread.robust_list()?,

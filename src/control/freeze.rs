@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use crate::domain::Domain;
 use crate::kernel::KernelError;
-use crate::linux::{Struct, Task, TaskState};
+use crate::linux::{Task, TaskState};
 
 use super::error::ControlError;
 use super::intervention::{Intervention, intervene};
-use super::jobctl::{Jobctl, TIF_SIGPENDING};
-use super::signal::{self, SIGKILL};
+use super::jobctl::Jobctl;
+use super::pending::{SIGKILL, make_pending, set_jobctl, set_sigpending};
 use super::target::{Deadline, Target, describe, is_trapped};
 use super::wake::nudge;
 
@@ -233,7 +233,7 @@ fn order_death(
                     "ran again while it was to be frozen: something in the guest undid it",
                 ));
             }
-            signal::make_pending(&leader, SIGKILL)?;
+            make_pending(&leader, SIGKILL)?;
             *ordered = true;
         }
         set_jobctl(&leader, |jobctl| jobctl - Jobctl::TRAP_FREEZE - Jobctl::STOPPED)?;
@@ -241,17 +241,4 @@ fn order_death(
         nudge(intervention, &leader, TaskState::INTERRUPTIBLE | TaskState::STOPPED)?;
         Ok(())
     })
-}
-
-pub(super) fn set_jobctl(
-    thread: &Task<'_>,
-    change: impl FnOnce(Jobctl) -> Jobctl,
-) -> Result<(), KernelError> {
-    let jobctl = change(Jobctl::from_bits_retain(thread.jobctl()?));
-    thread.place("jobctl")?.store(jobctl.bits())
-}
-
-pub(super) fn set_sigpending(thread: &Task<'_>) -> Result<(), KernelError> {
-    let flags = thread.thread_info_flags()?;
-    thread.place("thread_info_flags")?.store(flags | TIF_SIGPENDING)
 }

@@ -19,6 +19,7 @@ mod error;
 mod freeze;
 mod intervention;
 mod jobctl;
+mod pending;
 mod signal;
 mod target;
 mod wake;

@@ -12,17 +12,15 @@ use serde::Serialize;
 
 use crate::domain::Domain;
 use crate::kernel::KernelError;
-use crate::linux::{SigPending, Struct, Task, TaskFlags, TaskState};
+use crate::linux::{Struct, Task, TaskFlags, TaskState};
 
 use super::error::ControlError;
-use super::freeze::{set_jobctl, set_sigpending};
 use super::intervention::{Intervention, intervene};
 use super::jobctl::{Jobctl, SignalFlags};
+use super::pending::{SIGKILL, bit, make_pending, set_jobctl, set_sigpending};
 use super::target::{Deadline, Target, describe, is_trapped};
 use super::wake::{Nudge, nudge};
 
-/// SIGKILL.
-pub(super) const SIGKILL: u32 = Signal::SIGKILL as u32;
 const SIGCONT: u32 = Signal::SIGCONT as u32;
 /// `SIG_KERNEL_STOP_MASK` (`include/linux/signal.h`).
 const STOP_SIGNALS: [Signal; 4] =
@@ -123,10 +121,6 @@ fn is_stop(signal: u32) -> bool {
     STOP_SIGNALS.iter().any(|&stop| stop as u32 == signal)
 }
 
-fn bit(signal: u32) -> u64 {
-    1 << (signal - 1)
-}
-
 fn action(target: &Target<'_>, signal: u32) -> Result<u64, KernelError> {
     target.leader().sighand_struct()?.action()?.get(u64::from(signal - 1))?.handler()
 }
@@ -215,13 +209,6 @@ fn end_group_stop(target: &Target<'_>) -> Result<(), KernelError> {
     signal.place("flags")?.store(u64::from(flags.bits()))?;
     signal.place("group_stop_count")?.store(0)?;
     signal.place("group_exit_code")?.store(0)
-}
-
-/// Sets a signal's bit in the process's pending set.
-pub(super) fn make_pending(leader: &Task<'_>, signal: u32) -> Result<(), KernelError> {
-    let pending: SigPending<'_> = leader.signal_struct()?.shared_pending()?;
-    let set = pending.signal()? | bit(signal);
-    pending.place("signal")?.store(set)
 }
 
 /// Whether the process is stopped or about to stop.
