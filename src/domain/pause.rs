@@ -186,6 +186,10 @@ fn keep(pipe: RawFd, qmp: RawFd) -> ! {
         // Out of the terminal's process group, so that Ctrl-C does not end
         // parent and keeper together.
         libc::setsid();
+        // Nor does a service manager that ends all of a service.
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+            libc::signal(signal, libc::SIG_IGN);
+        }
         libc::chdir(c"/".as_ptr());
         libc::prctl(libc::PR_SET_NAME, c"ovmigrate-keep".as_ptr());
         // Nothing else stays open: not the writing end of the pipe, whose last

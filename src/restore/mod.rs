@@ -2,14 +2,14 @@
 //!
 //! The guest needs its agent, CRIU and the tools of a small Linux; no network.
 //! The agent starts a script in it, which is talked to through a serial port
-//! that is plugged for the purpose ([`session`]):
+//! that is plugged for the purpose (`session.rs`):
 //!
 //! 1. Can the guest take the images: tools, free PIDs, files, memory, disk
 //!    space, CPU? All problems are reported together, and nothing has been
-//!    changed ([`preflight`]).
-//! 2. The images go in ([`transfer`]).
+//!    changed (`preflight.rs`).
+//! 2. The images go in (`transfer.rs`).
 //! 3. `criu restore` runs, the process is seen to live, and the images are
-//!    removed ([`launch`]).
+//!    removed (`launch.rs`).
 //!
 //! After a failure the guest is as it was before.
 
