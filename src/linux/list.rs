@@ -30,7 +30,7 @@ impl<'k> ListHead<'k> {
     }
 
     /// The structures that are linked into this list by their member `field`.
-    /// The walk ends with an error after [`MAX_ENTRIES`], or where a pointer
+    /// The walk ends with an error after 2^22 entries, or where a pointer
     /// leads out of the kernel.
     pub fn entries<T: Struct<'k>>(&self, field: &'static str) -> Entries<'k, T> {
         Entries {

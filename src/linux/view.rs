@@ -14,7 +14,7 @@ pub struct View<'k> {
     addr: GuestVirt,
 }
 
-/// A declared kernel structure. [`kernel_struct!`] implements it.
+/// A declared kernel structure. `kernel_struct!` implements it.
 pub trait Struct<'k>: Copy {
     /// What is read of it.
     fn decl() -> &'static StructDecl;
