@@ -88,7 +88,7 @@ fn credentials(credentials: &Credentials) -> String {
     rows(&[
         ("uid", four(credentials.uids)),
         ("gid", four(credentials.gids)),
-        ("groups", Some(groups.join(" "))),
+        ("groups", (!groups.is_empty()).then(|| groups.join(" "))),
         ("CapInh", set(credentials.cap_inheritable)),
         ("CapPrm", set(credentials.cap_permitted)),
         ("CapEff", set(credentials.cap_effective)),

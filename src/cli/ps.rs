@@ -26,7 +26,7 @@ Example:
 pub struct Ps {
     #[command(flatten)]
     domain: DomainArg,
-    /// List the threads below their processes.
+    /// List the threads below processes that have more than one; all, in JSON.
     #[arg(long)]
     threads: bool,
     /// Print JSON.
@@ -90,7 +90,9 @@ fn row(text: &mut String, depth: usize, process: &Process) {
         text,
         "{pid:>7} {ppid:>7} {threads:>4} {state} {frozen} {uid:>5} {resident:>8} {size:>10} {branch}{command}"
     );
-    for thread in &process.thread_list {
+    // The only thread of a process is the process.
+    let threads = if process.thread_list.len() > 1 { process.thread_list.as_slice() } else { &[] };
+    for thread in threads {
         let _ = writeln!(
             text,
             "{:>7} {pid:>7} {:>4} {} {} {:>5} {:>8} {:>10} {}{{{}}}",
@@ -134,6 +136,8 @@ fn kib(bytes: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ovmigrate::inspect::Thread;
+
     use super::*;
 
     fn process(pid: i32, ppid: i32) -> Process {
@@ -178,6 +182,14 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1].find("/bin"), lines[0].find("COMMAND"));
         assert!(lines[2].ends_with(" 8         16  \\_ /bin/p20 -x\\033"), "{}", lines[2]);
+        let thread = |tid| Thread { tid, comm: "t".into(), state: 'R', frozen: true, cpu: 1 };
+        let threaded = Process { thread_list: vec![thread(30), thread(31)], ..process(30, 0) };
+        let text = table(&[threaded]);
+        let last = text.lines().last().unwrap();
+        assert_eq!(
+            last.split_whitespace().collect::<Vec<_>>(),
+            ["31", "30", "R", "F", "\\_", "{t}"]
+        );
         let zombie = Process { state: 'Z', arguments: Vec::new(), ..process(3, 1) };
         assert_eq!(command(&zombie), "[p3] <defunct>");
     }

@@ -57,7 +57,7 @@ impl Signal {
 fn describe(effect: Effect) -> &'static str {
     match effect {
         Effect::Stopped => "is stopped",
-        Effect::Continued => "goes on",
+        Effect::Continued => "is not stopped any more",
         Effect::Killed => "has ended",
         Effect::Delivered => "has taken the signal",
         Effect::Ignored => "ignores the signal",
