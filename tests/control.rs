@@ -83,7 +83,7 @@ fn stop_and_continue_take_effect_under_load() {
         guest.spawn("while :; do /bin/true; done"),
     ];
     await_process(&vm, victims[2], |process| process.threads == 6);
-    for round in 0..rounds() {
+    for round in 0..rounds(200) {
         let pid = victims[round as usize % victims.len()];
         assert_eq!(signal(&vm, pid, SIGSTOP), Effect::Stopped, "round {round}");
         let states = guest.states(pid);
@@ -107,7 +107,7 @@ fn kills_take_effect_under_load() {
     let before = guest.complaints();
     let load = Load::start(&guest);
     let victims = ["exec sleep 1000000", "exec yes >/dev/null", THREADS];
-    for round in 0..rounds().div_ceil(4) {
+    for round in 0..rounds(50) {
         let pid = guest.spawn(victims[round as usize % victims.len()]);
         await_process(&vm, pid, |process| process.comm != "sh");
         if round % 2 == 0 {
@@ -207,7 +207,7 @@ fn processes_that_come_and_go_are_listed_whole() {
         .into_iter()
         .chain((0..3).map(|_| guest.spawn("exec sleep 1000000")))
         .collect();
-    for _ in 0..50 * rounds() {
+    for _ in 0..rounds(5000) {
         let seen: HashSet<i32> =
             processes(&vm.kernel, true).unwrap().iter().map(|process| process.pid).collect();
         assert!(steady.is_subset(&seen), "{:?} are missing", &steady - &seen);
