@@ -42,8 +42,7 @@ pub fn freeze(
         }
     }
     let mut paused = Duration::ZERO;
-    let result = trap_all(domain, target, deadline, &mut paused);
-    match result {
+    match trap_all(domain, target, deadline, &mut paused).map_err(|error| target.explain(error)) {
         Ok(()) => Ok(paused),
         Err(error) => {
             // The first error says what is wrong; that the process could not be
