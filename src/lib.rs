@@ -24,7 +24,7 @@
 //! | [`criu`] | CRIU's image files, written from a [`snapshot`] and checked |
 //! | [`sink`] | where images go |
 //! | [`save`] | one save as a transaction over all of the above |
-//! | [`bench`] | what a save reaches of what the host can do |
+//! | [`mod@bench`] | what a save reaches of what the host can do |
 //! | [`restore`] | images into the destination guest and `criu restore` there |
 //!
 //! # Rules

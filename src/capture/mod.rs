@@ -1,4 +1,4 @@
-//! Reads a frozen process into a [`Snapshot`](crate::snapshot::Snapshot).
+//! Reads a frozen process into a [`Snapshot`].
 //!
 //! One file for each kind of state. State that an image cannot hold yet is an
 //! [`Obstacle`], and all obstacles of a process are found in one go, by
