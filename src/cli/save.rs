@@ -28,10 +28,10 @@ use super::output::{escaped, milliseconds, print, print_json};
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:
-  $ ovmigrate save --domain vm1 --pid 1234 --images-dir /var/tmp/nginx
-  process 1234 (nginx) saved in /var/tmp/nginx: 1 thread, 3.39 MiB of pages
-  frozen for 58.3 ms, the VM stood still for 3.1 ms; the process was killed
-  $ ovmigrate restore --domain vm2 --images-dir /var/tmp/nginx")]
+  $ ovmigrate save --domain vm1 --pid 100453 --images-dir /var/tmp/saved
+  process 100453 (counter) saved in /var/tmp/saved: 1 thread, 56.00 KiB of pages
+  frozen for 24.8 ms, the VM stood still for 12.0 ms; the process was killed
+  $ ovmigrate restore --domain vm2 --images-dir /var/tmp/saved")]
 pub struct Save {
     #[command(flatten)]
     domain: DomainArg,
