@@ -35,7 +35,7 @@ lint: packages
 # Guests run one test at a time; the threads overlap the rest.
 test: lint
 	@qemu-scripts/build-image >/dev/null
-	@status=0; cargo test || status=$$?; \
+	@status=0; cargo test --no-fail-fast || status=$$?; \
 	if [ -z "$$KEEP_GUESTS" ]; then \
 		for guest in $(TEST_GUESTS); do qemu-scripts/vm down $$guest >/dev/null 2>&1; done; \
 	fi; exit $$status

@@ -1,0 +1,132 @@
+//! Image sets as flat lists of fields with their names, unknown ones included,
+//! and as pages by address.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+
+const PAGE: usize = 4096;
+/// The first word of images but the inventory (`IMG_COMMON_MAGIC`,
+/// `criu/include/magic.h`); a
+/// word for the kind follows.
+const COMMON_MAGIC: u32 = 0x5456_4319;
+
+/// A directory of images.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Values by path, like `core-1.img[0].thread_core.creds.uid`.
+    pub fields: BTreeMap<String, String>,
+    /// Pages by address.
+    pub pages: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Decoded {
+    pub fn read(folder: &Path) -> Self {
+        let pool = descriptors();
+        let mut decoded = Self { fields: BTreeMap::new(), pages: BTreeMap::new() };
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let Some(kind) = name.strip_suffix(".img").and_then(|name| name.split('-').next())
+            else {
+                continue;
+            };
+            if kind == "pages" {
+                continue;
+            }
+            let messages = messages(&pool, kind, &fs::read(&path).unwrap());
+            if kind == "pagemap" {
+                decoded.add_pages(folder, &messages);
+                continue;
+            }
+            for (index, message) in messages.iter().enumerate() {
+                flatten(&format!("{name}[{index}]"), message, &mut decoded.fields);
+            }
+        }
+        decoded
+    }
+
+    /// Fields of pagemaps are not compared, but the pages that they list: runs
+    /// may be split anywhere.
+    fn add_pages(&mut self, folder: &Path, pagemap: &[DynamicMessage]) {
+        let number = |message: &DynamicMessage, name: &str| {
+            let value = message.get_field_by_name(name).expect("a field of ours");
+            value.as_u64().or(value.as_u32().map(u64::from)).expect("a number")
+        };
+        let [head, entries @ ..] = pagemap else { panic!("a pagemap without a head") };
+        let name = format!("pages-{}.img", number(head, "pages_id"));
+        let bytes = fs::read(folder.join(name)).unwrap();
+        let mut pages = bytes.chunks_exact(PAGE);
+        for entry in entries {
+            let count = match number(entry, "nr_pages") {
+                0 => number(entry, "compat_nr_pages"),
+                count => count,
+            };
+            for index in 0..count {
+                let page = pages.next().expect("a page for each that is listed").to_vec();
+                self.pages.insert(number(entry, "vaddr") + index * PAGE as u64, page);
+            }
+        }
+        assert_eq!(pages.len(), 0, "pages that are not listed");
+    }
+}
+
+fn descriptors() -> DescriptorPool {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/criu");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let set = protox::compile(files, [folder]).expect("the build compiles them, too");
+    DescriptorPool::from_file_descriptor_set(set).unwrap()
+}
+
+/// The type of record `index` of an image.
+fn message_name(kind: &str, index: usize) -> String {
+    match (kind, index) {
+        ("pagemap", 0) => "criu.pagemap_head".into(),
+        ("files", _) => "criu.file_entry".into(),
+        ("ids", _) => "criu.task_kobj_ids_entry".into(),
+        _ => format!("criu.{kind}_entry"),
+    }
+}
+
+fn messages(pool: &DescriptorPool, kind: &str, bytes: &[u8]) -> Vec<DynamicMessage> {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let mut at = if word(0) == COMMON_MAGIC { 8 } else { 4 };
+    let mut messages = Vec::new();
+    while at < bytes.len() {
+        let length = word(at) as usize;
+        let name = message_name(kind, messages.len());
+        let descriptor = pool.get_message_by_name(&name).unwrap_or_else(|| panic!("no {name}"));
+        let record = &bytes[at + 4..at + 4 + length];
+        messages.push(DynamicMessage::decode(descriptor, record).expect("a record"));
+        at += 4 + length;
+    }
+    messages
+}
+
+fn flatten(path: &str, message: &DynamicMessage, fields: &mut BTreeMap<String, String>) {
+    for (field, value) in message.fields() {
+        flatten_value(&format!("{path}.{}", field.name()), value, fields);
+    }
+    for field in message.unknown_fields() {
+        fields.insert(format!("{path}.{}", field.number()), "unknown".into());
+    }
+}
+
+fn flatten_value(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Message(message) => flatten(path, message, fields),
+        Value::List(values) => {
+            for (index, value) in values.iter().enumerate() {
+                flatten_value(&format!("{path}[{index}]"), value, fields);
+            }
+        }
+        Value::Bytes(bytes) => {
+            fields.insert(path.into(), bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        value => {
+            fields.insert(path.into(), format!("{value:?}"));
+        }
+    }
+}

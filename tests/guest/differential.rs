@@ -1,0 +1,123 @@
+//! The same process in the same state, saved by `ovmigrate` and dumped by the
+//! guest's own CRIU: every field must be the same, or its difference intended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use crate::decoded::Decoded;
+use crate::harness::{Guests, Job, guests, wait_for};
+
+/// Fields that differ, as paths without indices and PIDs, and why.
+const INTENDED: [(&str, &str); 0] = [];
+
+/// Dumps a process with CRIU, which leaves it as it was, and fetches the images.
+fn dumped_by_criu(guests: &Guests, job: &Job<'_>) -> Decoded {
+    let images = format!("{}.criu", job.log);
+    job.guest.sh(&format!(
+        "mkdir {images} && criu dump -t {} -D {images} --leave-running -o dump.log \
+         && tar -cf {images}.tar -C {images} . && rm -r {images}",
+        job.pid
+    ));
+    let archive = guests.folder.join("criu.tar");
+    job.guest.pull(&format!("{images}.tar"), &archive);
+    job.guest.sh(&format!("rm {images}.tar"));
+    let folder = guests.folder.join("criu");
+    std::fs::create_dir(&folder).unwrap();
+    let tar = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&folder).status().unwrap();
+    assert!(tar.success());
+    let decoded = Decoded::read(&folder);
+    std::fs::remove_dir_all(folder).unwrap();
+    decoded
+}
+
+fn saved_by_ovmigrate(guests: &Guests, job: &Job<'_>) -> Decoded {
+    guests.save(job.pid, &["--leave-running"]).stdout();
+    let decoded = Decoded::read(guests.images().as_ref());
+    std::fs::remove_dir_all(guests.images()).unwrap();
+    decoded
+}
+
+/// `core-123.img[0].tc.rlimits[3]` as `core.img.tc.rlimits`.
+fn kind(path: &str) -> String {
+    let mut kind = String::new();
+    let mut in_index = false;
+    let (image, field) = path.split_once(".img").expect("a path begins with an image");
+    kind.push_str(image.split('-').next().unwrap_or(image));
+    for letter in field.chars() {
+        match letter {
+            '[' => in_index = true,
+            ']' => in_index = false,
+            letter if !in_index => kind.push(letter),
+            _ => {}
+        }
+    }
+    kind
+}
+
+/// Kinds of fields that differ, each with one example.
+fn differing(ours: &Decoded, theirs: &Decoded) -> BTreeMap<String, String> {
+    let paths: BTreeSet<&String> = ours.fields.keys().chain(theirs.fields.keys()).collect();
+    let shown = |value: Option<&String>| value.map_or("absent", |value| value).to_owned();
+    paths
+        .into_iter()
+        .map(|path| (path, ours.fields.get(path), theirs.fields.get(path)))
+        .filter(|(_, ours, theirs)| ours != theirs)
+        .map(|(path, ours, theirs)| {
+            (kind(path), format!("{path}: ovmigrate {}, criu {}", shown(ours), shown(theirs)))
+        })
+        .collect()
+}
+
+/// Pages that are not the same, but for those that one of both left out since
+/// they are zero.
+fn differing_pages(ours: &Decoded, theirs: &Decoded) -> Vec<String> {
+    let zero = vec![0; 4096];
+    let addresses: BTreeSet<u64> = ours.pages.keys().chain(theirs.pages.keys()).copied().collect();
+    addresses
+        .into_iter()
+        .filter(|at| ours.pages.get(at).unwrap_or(&zero) != theirs.pages.get(at).unwrap_or(&zero))
+        .map(|at| {
+            let place = (ours.pages.contains_key(&at), theirs.pages.contains_key(&at));
+            format!("{at:#x}: in (ovmigrate, criu): {place:?}")
+        })
+        .collect()
+}
+
+#[test]
+fn images_are_those_of_criu_but_for_what_is_intended() {
+    let guests = guests();
+    let script = guests.source.program("memory.py");
+    let folder = "/var/tmp/ovmigrate-tests/differential";
+    let python = guests.source.spawn(&["python3", &script, folder, "8"]);
+    wait_for("memory.py is ready", || python.log().contains("ready").then_some(()));
+    let threads = guests.source.start("threads", &[], "round");
+    threads.kill("STOP");
+    threads.wait_for_states(&['T']);
+    let jobs = [
+        guests.source.start("attributes", &[], "ready"),
+        guests.source.start("layout", &["/var/tmp/ovmigrate-tests/layout.file"], "ready"),
+        guests.source.start("sleepers", &["futex", "0"], "1 begin"),
+        guests.source.start("sleepers", &["nanosleep", "1000"], "1 begin"),
+        guests.source.start("sleepers", &["sigsuspend", "0"], "1 begin"),
+        guests.source.start("counter", &["1000000"], ""),
+        python,
+        threads,
+    ];
+    let mut all = BTreeMap::new();
+    for job in jobs {
+        let name = job.guest.sh(&format!("tr '\\0' ' ' </proc/{}/cmdline", job.pid));
+        job.wait_for_states(&['S', 'T']);
+        let ours = saved_by_ovmigrate(&guests, &job);
+        let theirs = dumped_by_criu(&guests, &job);
+        assert!(ours.fields.len() > 300, "{name}: {} fields", ours.fields.len());
+        let pages = differing_pages(&ours, &theirs);
+        assert!(pages.is_empty(), "{name}: {pages:#?}");
+        for (kind, example) in differing(&ours, &theirs) {
+            all.entry(kind).or_insert(format!("{name}: {example}"));
+        }
+    }
+    for (kind, why) in INTENDED {
+        assert!(all.remove(kind).is_some(), "{kind} is the same in both; it was intended: {why}");
+    }
+    assert!(all.is_empty(), "differences that are not intended: {all:#?}");
+}

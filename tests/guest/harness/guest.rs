@@ -1,0 +1,151 @@
+//! One VM, used through `qemu-scripts/vm`.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::job::Job;
+use super::{KernelLog, ovmigrate, programs, wait_for};
+
+const VM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/qemu-scripts/vm");
+/// What tests put into the guest lies here.
+const FOLDER: &str = "/var/tmp/ovmigrate-tests";
+
+/// A VM that is up.
+#[derive(Debug)]
+pub struct Guest {
+    pub name: &'static str,
+    /// What was started in it and is to be ended.
+    started: RefCell<Vec<i32>>,
+}
+
+impl Guest {
+    /// Boots the VM, or takes the one that is up if it answers.
+    pub(super) fn up(name: &'static str) -> Self {
+        let guest = Self { name, started: RefCell::default() };
+        if guest.is_well() {
+            return guest;
+        }
+        let _ = vm(&["down", name]);
+        let up = vm(&["up", name]);
+        assert!(up.status.success(), "{name} does not boot: {}", text(&up.stderr));
+        guest
+    }
+
+    /// Whether it answers and its kernel has not complained: a kernel that
+    /// has may behave in any way.
+    fn is_well(&self) -> bool {
+        vm(&["exec", self.name, "--", "true"]).status.success()
+            && KernelLog::of(self).complaints().is_empty()
+    }
+
+    /// Runs a shell script in the guest and returns its output.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        let output = self.try_sh(script);
+        assert!(
+            output.status.success(),
+            "in {}: {script}: {}: {}{}",
+            self.name,
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    /// Runs a shell script in the guest.
+    pub fn try_sh(&self, script: &str) -> Output {
+        vm(&["exec", self.name, "--", "sh", "-c", script])
+    }
+
+    /// Starts a command in a session of its own.
+    #[track_caller]
+    pub fn spawn(&self, command: &[&str]) -> Job<'_> {
+        let log = format!("{FOLDER}/{:016x}.log", fastrand::u64(..));
+        self.sh(&format!("mkdir -p {FOLDER}"));
+        let mut args = vec!["spawn", self.name, "--output", &log, "--"];
+        args.extend(command);
+        let output = vm(&args);
+        assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+        let pid = text(&output.stdout).trim().parse().expect("vm spawn prints a PID");
+        self.adopt(pid);
+        Job { guest: self, pid, log }
+    }
+
+    /// Starts one of `tests/programs` and waits until it has printed `ready`.
+    #[track_caller]
+    pub fn start(&self, program: &str, args: &[&str], ready: &str) -> Job<'_> {
+        let path = self.program(program);
+        let job = self.spawn(&[&[path.as_str()], args].concat());
+        wait_for(&format!("{program} prints {ready:?}"), || {
+            job.log().contains(ready).then_some(())
+        });
+        job
+    }
+
+    /// One of `tests/programs` in the guest.
+    pub fn program(&self, name: &str) -> String {
+        let path = format!("{FOLDER}/{name}");
+        let built = programs::built(name);
+        // The same file in both VMs, as a restore asks for.
+        let here = fs::File::open(&built).expect("a program that was built");
+        let here = Command::new("cksum").stdin(here).output().expect("coreutils are installed");
+        if self.try_sh(&format!("cksum <{path}")).stdout != here.stdout {
+            self.sh(&format!("mkdir -p {FOLDER}; rm -f {path}"));
+            self.push(&built, &path);
+        }
+        path
+    }
+
+    /// Copies a file of the host into the guest.
+    #[track_caller]
+    pub fn push(&self, source: &Path, target: &str) {
+        let output = vm(&["push", self.name, source.to_str().unwrap(), target]);
+        assert!(output.status.success(), "{}: {}", source.display(), text(&output.stderr));
+    }
+
+    /// Copies a file of the guest to the host.
+    #[track_caller]
+    pub fn pull(&self, source: &str, target: &Path) {
+        let output = vm(&["pull", self.name, source, target.to_str().unwrap()]);
+        assert!(output.status.success(), "{source}: {}", text(&output.stderr));
+    }
+
+    /// What `vm info` knows of it.
+    pub fn info(&self) -> Value {
+        let output = vm(&["info", self.name]);
+        serde_json::from_slice(&output.stdout).expect("vm info prints JSON")
+    }
+
+    /// Makes the process one that is ended with the test.
+    pub fn adopt(&self, pid: i32) {
+        self.started.borrow_mut().push(pid);
+    }
+
+    /// Ends what was started, also what is frozen.
+    pub(super) fn clean(&self) {
+        let pids = self.started.take();
+        let list = pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let left = self.try_sh(&format!(
+            "for pid in {list}; do kill -KILL $pid; done 2>/dev/null; sleep 0.2; \
+             for pid in {list}; do test -d /proc/$pid && echo $pid; done; true"
+        ));
+        for pid in text(&left.stdout).lines() {
+            // In the freezer trap SIGKILL waits.
+            ovmigrate(["thaw", "--domain", self.name, "--pid", pid]);
+        }
+    }
+}
+
+/// Runs `qemu-scripts/vm`.
+fn vm(args: &[&str]) -> Output {
+    Command::new(VM).args(args).output().expect("qemu-scripts/vm runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,87 @@
+//! A process that a test started in a guest.
+
+use super::{Guest, Guests, wait_for};
+
+/// A process that a test started, with the file that takes its output.
+#[derive(Debug)]
+pub struct Job<'a> {
+    pub guest: &'a Guest,
+    pub pid: i32,
+    /// Path in the guest.
+    pub log: String,
+}
+
+impl Job<'_> {
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        self.guest.sh(&format!("cat {}", self.log))
+    }
+
+    /// Whether it is there and no zombie.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.states().as_str(), "" | "Z")
+    }
+
+    /// The states of its threads, one letter each; empty if it is gone.
+    pub fn states(&self) -> String {
+        let script =
+            format!("sed -n 's/^State:\\t\\(.\\).*/\\1/p' /proc/{}/task/*/status", self.pid);
+        let output = self.guest.try_sh(&format!("{script} 2>/dev/null"));
+        String::from_utf8_lossy(&output.stdout).split_whitespace().collect()
+    }
+
+    /// Waits until all threads are in one of these states.
+    #[track_caller]
+    pub fn wait_for_states(&self, wanted: &[char]) {
+        wait_for(&format!("{} is in one of {wanted:?}", self.pid), || {
+            let states = self.states();
+            (!states.is_empty() && states.chars().all(|state| wanted.contains(&state)))
+                .then_some(())
+        });
+    }
+
+    /// Waits until it is gone.
+    #[track_caller]
+    pub fn wait_for_end(&self) {
+        wait_for(&format!("{} is gone", self.pid), || (!self.is_alive()).then_some(()));
+    }
+
+    /// Sends a signal from within the guest.
+    #[track_caller]
+    pub fn kill(&self, signal: &str) {
+        self.guest.sh(&format!("kill -{signal} {}", self.pid));
+    }
+
+    /// Waits until it prints something after what it has printed by now.
+    #[track_caller]
+    pub fn wait_for_output(&self) {
+        let before = self.log();
+        wait_for("more output", || (self.log().len() > before.len()).then_some(()));
+    }
+
+    /// Sends SIGUSR1 and returns what it prints, to the line that begins with
+    /// `done`.
+    #[track_caller]
+    pub fn ask(&self) -> String {
+        let before = self.log().len();
+        self.kill("USR1");
+        wait_for("the program answers SIGUSR1", || {
+            let log = self.log();
+            let new = log.get(before..)?.to_owned();
+            new.contains("\ndone").then_some(new)
+        })
+    }
+
+    /// Saves it in the source, restores it in the destination, and returns it
+    /// there. `files` are those it has open or mapped, besides its output.
+    #[track_caller]
+    pub fn migrate<'g>(&self, guests: &'g Guests, files: &[&str]) -> Job<'g> {
+        guests.save(self.pid, &[]).stdout();
+        assert!(!self.is_alive(), "the source still runs");
+        guests.copy(files);
+        guests.copy(&[&self.log]);
+        guests.restore().stdout();
+        guests.destination.adopt(self.pid);
+        Job { guest: &guests.destination, pid: self.pid, log: self.log.clone() }
+    }
+}

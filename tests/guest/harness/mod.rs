@@ -1,0 +1,50 @@
+//! The VMs that the tests use, what runs in them, and the `ovmigrate` under test.
+//!
+//! Two VMs serve all tests. They are booted by the first that needs them and
+//! stay up, so that the next run is quick: `make test` takes down those it
+//! booted, `qemu-scripts/vm down` does it by hand. A test has both for itself
+//! for as long as it holds [`Guests`]; when it lets go, what it started is
+//! ended and the kernel logs are read.
+
+mod cli;
+mod guest;
+mod guests;
+mod job;
+mod kernel_log;
+mod programs;
+
+use std::time::{Duration, Instant};
+
+pub use cli::{Run, ovmigrate};
+pub use guest::Guest;
+pub use guests::{Guests, guests};
+pub use job::Job;
+pub use kernel_log::KernelLog;
+
+/// How long a guest that runs under TCG on a busy machine may take for what
+/// takes milliseconds otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `happened` gives a value.
+///
+/// # Panics
+///
+/// After [`PATIENCE`], saying that `what` did not happen.
+pub fn wait_for<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = happened() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "after {PATIENCE:?} still not: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How often to do what `full` times is enough for: a tenth, times
+/// `OVMIGRATE_TEST_REPEATS` (10 for the full figure).
+pub fn rounds(full: u32) -> u32 {
+    let repeats: u32 = std::env::var("OVMIGRATE_TEST_REPEATS")
+        .map_or(1, |repeats| repeats.parse().expect("OVMIGRATE_TEST_REPEATS is a number"));
+    (full * repeats).div_ceil(10)
+}

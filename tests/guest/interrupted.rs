@@ -1,0 +1,121 @@
+//! Saves that do not come to their end: no process is lost, no VM stands still.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Guests, Job, guests, ovmigrate, rounds};
+
+/// A process with 128 MiB of memory, so that a save of it takes a while.
+fn large(guests: &Guests) -> Job<'_> {
+    let script = guests.source.program("memory.py");
+    let job = guests.source.spawn(&["python3", &script, "/var/tmp/ovmigrate-tests/large", "128"]);
+    crate::harness::wait_for("memory.py is ready", || job.log().contains("ready").then_some(()));
+    job
+}
+
+/// The process answers, after a thaw if it was left frozen.
+fn assert_lives(job: &Job<'_>) {
+    assert!(job.is_alive(), "the process is gone");
+    ovmigrate(["thaw", "--domain", job.guest.name, "--pid", &job.pid.to_string()]).stdout();
+    let said = job.ask();
+    assert!(!said.contains("FAIL"), "{said}");
+}
+
+/// Starts a save, sends it `signal` after `delay`, and returns what it said if
+/// it was still at work.
+fn interrupt(guests: &Guests, job: &Job<'_>, signal: Signal, delay: Duration) -> Option<String> {
+    let mut save = Command::new(env!("CARGO_BIN_EXE_ovmigrate"))
+        .args([
+            "save",
+            "--domain",
+            guests.source.name,
+            "--pid",
+            &job.pid.to_string(),
+            "--leave-running",
+        ])
+        .args(["--images-dir", &guests.images()])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    sleep(delay);
+    let unfinished = save.try_wait().unwrap().is_none();
+    kill(Pid::from_raw(save.id().cast_signed()), signal).unwrap();
+    let output = save.wait_with_output().unwrap();
+    (unfinished && !output.status.success())
+        .then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Interrupts saves at moments spread over the length of a whole one.
+fn interrupt_everywhere(signal: Signal, mut after: impl FnMut(&Guests, &Job<'_>, &str)) {
+    let guests = guests();
+    let job = large(&guests);
+    let begin = std::time::Instant::now();
+    guests.save(job.pid, &["--leave-running"]).stdout();
+    let whole = begin.elapsed();
+    std::fs::remove_dir_all(guests.images()).unwrap();
+    let (tries, mut caught) = (rounds(60), 0);
+    for number in 0..tries {
+        if let Some(said) = interrupt(&guests, &job, signal, whole * (2 * number + 1) / (2 * tries))
+        {
+            caught += 1;
+            after(&guests, &job, &said);
+        }
+        assert_lives(&job);
+        let _ = std::fs::remove_dir_all(guests.images());
+    }
+    assert!(caught * 3 > tries, "{caught} of {tries} saves were interrupted");
+}
+
+#[test]
+fn an_interrupted_save_leaves_the_process_running_and_no_images() {
+    interrupt_everywhere(Signal::SIGINT, |guests, job, said| {
+        assert!(!Path::new(&guests.images()).join("inventory.img").exists(), "{said}");
+        // It may have been too early for it to catch the signal.
+        if !said.is_empty() {
+            assert!(said.contains("interrupted"), "{said}");
+        }
+        job.ask();
+    });
+}
+
+#[test]
+fn a_killed_save_loses_nothing_and_the_vm_runs() {
+    interrupt_everywhere(Signal::SIGKILL, |guests, _, _| {
+        // The images, if there are any, are never taken for complete ones
+        // while the process lives; the VM answers.
+        guests.source.sh("true");
+    });
+}
+
+#[test]
+fn a_full_disk_leaves_the_process_running() {
+    let guests = guests();
+    let job = large(&guests);
+    let small = guests.folder.join("small");
+    std::fs::create_dir(&small).unwrap();
+    mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=16M"))
+        .expect("root may mount");
+    let images = small.join("images");
+    let run = ovmigrate([
+        "save",
+        "--domain",
+        guests.source.name,
+        "--pid",
+        &job.pid.to_string(),
+        "--images-dir",
+        images.to_str().unwrap(),
+    ]);
+    let left = images.exists();
+    umount(&small).unwrap();
+    let message = run.error();
+    assert!(message.contains("No space left") || message.contains("space"), "{message}");
+    assert!(!left, "a part of the images was left behind");
+    assert!(!job.ask().contains("FAIL"));
+}

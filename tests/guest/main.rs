@@ -1,0 +1,17 @@
+//! Tests of `ovmigrate` on real guests: see `harness` for the VMs.
+//!
+//! A guest that does not come up fails them; nothing is skipped.
+
+mod attaching;
+mod control;
+mod decoded;
+mod differential;
+mod freezing;
+mod harness;
+mod interrupted;
+mod looking;
+mod migrating;
+mod refusing;
+mod restoring;
+mod signals;
+mod sleeping;

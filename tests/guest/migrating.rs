@@ -1,0 +1,115 @@
+//! From one VM to the other: saved from outside, restored by the guest's CRIU,
+//! going on where it stopped.
+
+use crate::harness::{guests, ovmigrate, wait_for};
+
+#[test]
+fn a_counter_goes_on_where_it_stopped() {
+    let guests = guests();
+    let job = guests.start("counter", &["200"], "3\n");
+    let restored = job.migrate(&guests, &[]);
+    let before = job.log();
+    wait_for("it counts on", || {
+        (restored.log().lines().count() > before.lines().count() + 5).then_some(())
+    });
+    let counted: Vec<usize> = restored.log().lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(counted, (1..=counted.len()).collect::<Vec<_>>(), "a tick is lost or came twice");
+}
+
+#[test]
+fn eight_threads_keep_all_their_registers() {
+    let guests = guests();
+    let job = guests.start("threads", &[], "round");
+    let restored = job.migrate(&guests, &[]);
+    let before = restored.log().lines().count();
+    wait_for("three more reports", || (restored.log().lines().count() > before + 3).then_some(()));
+    assert!(!restored.log().contains("FAIL"), "{}", restored.log());
+    assert_eq!(restored.states().len(), 8);
+}
+
+#[test]
+fn memory_files_and_mappings_of_a_python_program_are_whole() {
+    let guests = guests();
+    let script = guests.source.program("memory.py");
+    guests.destination.program("memory.py");
+    let folder = "/var/tmp/ovmigrate-tests/memory";
+    let job = guests.source.spawn(&["python3", &script, folder, "256"]);
+    wait_for("memory.py is ready", || job.log().contains("ready").then_some(()));
+    let files =
+        ["file0", "file1", "file2", "file3", "mapped"].map(|name| format!("{folder}/{name}"));
+    let restored = job.migrate(&guests, &files.each_ref().map(String::as_str));
+    let said = restored.ask();
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["ok memory", "ok files", "ok mapping", "done"]);
+}
+
+#[test]
+fn every_kind_of_mapping_is_as_it_was() {
+    let guests = guests();
+    let file = "/var/tmp/ovmigrate-tests/layout.file";
+    let job = guests.start("layout", &[file], "ready");
+    let huge =
+        guests.source.sh(&format!("grep -c 'AnonHugePages: *[1-9]' /proc/{}/smaps", job.pid));
+    assert_eq!(huge.trim(), "1", "the program was to have huge pages");
+    let restored = job.migrate(&guests, &[file]);
+    let said = restored.ask();
+    assert!(said.contains("done, 0 failures"), "{said}");
+}
+
+#[test]
+fn attributes_of_a_process_are_as_they_were() {
+    let guests = guests();
+    let job = guests.start("attributes", &[], "ready");
+    let before = job.ask();
+    let restored = job.migrate(&guests, &[]);
+    let after = restored.ask();
+    for (before, after) in before.lines().zip(after.lines()) {
+        assert_eq!(before, after);
+    }
+    assert_eq!(before.lines().count(), after.lines().count());
+}
+
+#[test]
+fn a_stopped_process_is_restored_stopped() {
+    let guests = guests();
+    let job = guests.start("counter", &["200"], "3\n");
+    job.kill("STOP");
+    job.wait_for_states(&['T']);
+    let restored = job.migrate(&guests, &[]);
+    restored.wait_for_states(&['T']);
+    restored.kill("CONT");
+    restored.wait_for_output();
+}
+
+#[test]
+fn a_process_frozen_by_a_signal_goes_on() {
+    let guests = guests();
+    let job = guests.start("threads", &[], "round");
+    guests.save(job.pid, &["--freeze", "signal"]).stdout();
+    assert!(!job.is_alive());
+    guests.copy(&[&job.log]);
+    guests.restore().stdout();
+    guests.destination.adopt(job.pid);
+    let restored = crate::harness::Job { guest: &guests.destination, pid: job.pid, log: job.log };
+    restored.wait_for_output();
+    assert!(!restored.log().contains("FAIL"), "{}", restored.log());
+}
+
+#[test]
+fn a_save_can_leave_the_process_running_or_frozen() {
+    let guests = guests();
+    let job = guests.start("counter", &["200"], "1\n");
+    let report = guests.save(job.pid, &["--leave-running", "--json"]).json();
+    assert_eq!(report["pid"], job.pid);
+    job.wait_for_output();
+    std::fs::remove_dir_all(guests.images()).unwrap();
+
+    let said = guests.save(job.pid, &["--leave-stopped"]).stdout();
+    let pid = job.pid.to_string();
+    let thaw = ["thaw", "--domain", guests.source.name, "--pid", &pid];
+    assert!(said.contains(&format!("ovmigrate {}", thaw.join(" "))), "{said}");
+    let log = job.log();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(job.log(), log, "it ran on");
+    ovmigrate(thaw).stdout();
+    job.wait_for_output();
+}

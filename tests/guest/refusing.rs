@@ -1,0 +1,76 @@
+//! What cannot be saved is refused by name before anything is touched.
+
+use crate::harness::{Job, guests, ovmigrate, wait_for};
+
+/// Python statements that make something, and what it is to be called.
+const UNSUPPORTED: [(&str, &str); 12] = [
+    ("x = select.epoll()", "an epoll instance"),
+    ("x = socket.socket()", "a socket"),
+    ("x = os.pipe()", "a pipe"),
+    ("x = ctypes.CDLL(None).eventfd(0, 0)", "an eventfd"),
+    ("x = os.fork() or signal.pause()", "child processes"),
+    ("x = mmap.mmap(-1, 4096)", "shared"),
+    ("x = os.memfd_create('x')", "memfd"),
+    ("x = os.open('/tmp', os.O_RDONLY)", "directory"),
+    ("x = open('/proc/self/maps')", "proc"),
+    ("x = open('/var/tmp/gone', 'w'); os.unlink('/var/tmp/gone')", "deleted"),
+    ("fcntl.flock(open('/var/tmp/locked', 'w'), fcntl.LOCK_EX) or gc.disable()", "lock"),
+    ("ctypes.CDLL(None).unshare(0x04000000)", "UTS namespace"),
+];
+
+fn start<'a>(guests: &'a crate::harness::Guests, statement: &str) -> Job<'a> {
+    let script = format!(
+        "import ctypes, fcntl, gc, mmap, os, select, signal, socket\nkeep = []\n\
+         _open = open\ndef open(*a):\n    keep.append(_open(*a))\n    return keep[-1]\n\
+         signal.signal(signal.SIGUSR1, lambda *_: print('done', flush=True))\n\
+         {statement}\nprint('ready\\n', flush=True)\nwhile True: signal.pause()\n"
+    );
+    let job = guests.source.spawn(&["python3", "-c", &script]);
+    wait_for(&format!("{statement} is done"), || job.log().contains("ready").then_some(()));
+    job
+}
+
+#[test]
+fn what_is_not_supported_is_named_and_the_process_runs_on() {
+    let guests = guests();
+    for (statement, name) in UNSUPPORTED {
+        let job = start(&guests, statement);
+        let message = guests.save(job.pid, &[]).failure();
+        assert!(message.contains(name), "{statement}: {name:?} is not in {message}");
+        assert!(message.contains(&format!("process {} (python3)", job.pid)), "{message}");
+        assert!(!std::path::Path::new(&guests.images()).exists(), "{statement}: images were begun");
+        job.ask();
+        job.guest.sh(&format!("kill -KILL -{}", job.pid));
+    }
+}
+
+#[test]
+fn check_and_a_dry_run_list_all_of_it() {
+    let guests = guests();
+    let job = start(&guests, "x = select.epoll(), socket.socket(), os.pipe()");
+    let pid = job.pid.to_string();
+    let at = ["--domain", guests.source.name, "--pid", &pid];
+    let check = ovmigrate(["check"].iter().chain(&at));
+    let dry_run = ovmigrate(["save", "--dry-run"].iter().chain(&at));
+    assert_eq!((check.status.code(), dry_run.status.code()), (Some(1), Some(1)));
+    for text in [check.stdout, dry_run.stderr] {
+        for (fd, name) in [(3, "an epoll instance"), (4, "a socket"), (5, "a pipe"), (6, "a pipe")]
+        {
+            assert!(text.contains(&format!("fd {fd} is {name}")), "fd {fd} is missing: {text}");
+        }
+    }
+    let fine = guests.source.start("sleepers", &["pause", "0"], "1 begin");
+    let pid = fine.pid.to_string();
+    let said = ovmigrate(["check", "--domain", guests.source.name, "--pid", &pid]).stdout();
+    assert!(said.contains("can be saved"), "{said}");
+    assert_eq!(fine.states(), "S");
+}
+
+#[test]
+fn kernel_threads_and_init_are_refused() {
+    let guests = guests();
+    for pid in [1, 2] {
+        let message = guests.save(pid, &[]).failure();
+        assert!(message.contains(&format!("process {pid} (")), "{message}");
+    }
+}
