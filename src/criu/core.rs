@@ -23,6 +23,8 @@ pub mod task_state {
 /// that `set_robust_list()` takes.
 pub const ROBUST_LIST_HEAD: u32 = 24;
 
+/// An interval of some 31 years, in nanoseconds.
+const NEVER_AGAIN: u64 = 1_000_000_000_000_000_000;
 const SIGKILL: usize = 9;
 const SIGSTOP: usize = 19;
 
@@ -130,8 +132,11 @@ fn timers(timers: &IntervalTimers) -> proto::TaskTimersEntry {
     }
 }
 
+/// A timer that fires once gets an interval that it does not live to see: CRIU
+/// disarms timers without one (`decode_itimer()`, `criu/timer.c`).
 fn itimer(timer: IntervalTimer) -> proto::ItimerEntry {
-    let (isec, iusec) = timeval(timer.interval);
+    let fires_once = timer.interval == 0 && timer.remaining != 0;
+    let (isec, iusec) = timeval(if fires_once { NEVER_AGAIN } else { timer.interval });
     let (vsec, vusec) = timeval(timer.remaining);
     proto::ItimerEntry { isec, iusec, vsec, vusec }
 }
@@ -216,6 +221,14 @@ mod tests {
         assert_eq!(timeval(0), (0, 0));
         assert_eq!(timeval(1), (0, 1));
         assert_eq!(timeval(2_500_000_999), (2, 500_000));
+    }
+
+    #[test]
+    fn a_timer_that_fires_once_has_an_interval_and_one_that_is_off_has_none() {
+        let interval = |remaining, interval| itimer(IntervalTimer { remaining, interval }).isec;
+        assert_eq!(interval(5, 0), 1_000_000_000);
+        assert_eq!(interval(5, 3_000_000_000), 3);
+        assert_eq!(interval(0, 0), 0);
     }
 
     #[test]
