@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use clap::Args;
+use ovmigrate::attach::Attachment;
 use ovmigrate::capture::{Obstacle, survey};
 use ovmigrate::control::Target;
 use serde::Serialize;
@@ -45,43 +46,47 @@ impl Check {
     pub fn run(self) -> Result<()> {
         // An obstacle of host or VM is what attaching fails by, and hides all
         // that lies behind it.
-        let attachment = self.domain.attach()?;
-        let obstacles = match self.pid {
-            Some(pid) => survey(&Target::find(&attachment.kernel, pid)?)?,
-            None => Vec::new(),
-        };
-        let findings = Findings {
-            domain: attachment.domain.name().to_owned(),
-            qemu_pid: attachment.domain.process().pid(),
-            kernel: attachment.kernel.release().to_owned(),
-            obstacles,
-        };
-        if self.json {
-            print_json(&findings)?;
-        } else {
-            self.tell(&findings)?;
-        }
-        match findings.obstacles.len() {
-            0 => Ok(()),
-            1 => bail!("there is an obstacle to saving the process"),
-            count => bail!("there are {count} obstacles to saving the process"),
-        }
+        check(&self.domain.attach()?, self.pid, self.json)
     }
+}
 
-    fn tell(&self, findings: &Findings) -> Result<()> {
-        let Findings { domain, qemu_pid, kernel, obstacles } = findings;
-        let mut text = format!(
-            "host: QEMU process {qemu_pid} of {domain} answers and shares the VM's RAM\n\
-             vm: Linux {} is understood\n",
-            escaped(kernel)
-        );
-        for obstacle in obstacles {
-            text.push_str(&escaped(&obstacle.to_string()));
-            text.push('\n');
-        }
-        if let (Some(pid), []) = (self.pid, obstacles.as_slice()) {
-            text.push_str(&format!("process {pid} can be saved\n"));
-        }
-        print(&text)
+/// Prints what was found, and fails where anything is in the way.
+pub fn check(attachment: &Attachment, pid: Option<i32>, json: bool) -> Result<()> {
+    let obstacles = match pid {
+        Some(pid) => survey(&Target::find(&attachment.kernel, pid)?)?,
+        None => Vec::new(),
+    };
+    let findings = Findings {
+        domain: attachment.domain.name().to_owned(),
+        qemu_pid: attachment.domain.process().pid(),
+        kernel: attachment.kernel.release().to_owned(),
+        obstacles,
+    };
+    if json {
+        print_json(&findings)?;
+    } else {
+        tell(&findings, pid)?;
     }
+    match findings.obstacles.len() {
+        0 => Ok(()),
+        1 => bail!("there is an obstacle to saving the process"),
+        count => bail!("there are {count} obstacles to saving the process"),
+    }
+}
+
+fn tell(findings: &Findings, pid: Option<i32>) -> Result<()> {
+    let Findings { domain, qemu_pid, kernel, obstacles } = findings;
+    let mut text = format!(
+        "host: QEMU process {qemu_pid} of {domain} answers and shares the VM's RAM\n\
+         vm: Linux {} is understood\n",
+        escaped(kernel)
+    );
+    for obstacle in obstacles {
+        text.push_str(&escaped(&obstacle.to_string()));
+        text.push('\n');
+    }
+    if let (Some(pid), []) = (pid, obstacles.as_slice()) {
+        text.push_str(&format!("process {pid} can be saved\n"));
+    }
+    print(&text)
 }

@@ -13,6 +13,7 @@ use ovmigrate::sink::DirectorySink;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::DomainArg;
+use super::check::check;
 use super::output::{escaped, milliseconds, print, print_json};
 
 /// Save a process as images that criu restore accepts.
@@ -53,7 +54,7 @@ pub struct Save {
     /// How long the process may take to freeze, and to die.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Only say whether the process could be saved.
+    /// Only list what stands in the way, as `ovmigrate check` does.
     #[arg(long)]
     dry_run: bool,
     /// Print the result as JSON.
@@ -75,8 +76,7 @@ impl Save {
     pub fn run(self) -> Result<()> {
         let attachment = self.domain.attach()?;
         let Some(dir) = self.images_dir.as_ref().filter(|_| !self.dry_run) else {
-            save::dry_run(&attachment, self.pid)?;
-            return print(&format!("process {} can be saved\n", self.pid));
+            return check(&attachment, Some(self.pid), self.json);
         };
         let options = SaveOptions {
             freeze: match self.freeze {

@@ -93,15 +93,6 @@ pub fn save(
     }
 }
 
-/// All obstacles to saving the process `pid`, without touching it.
-///
-/// # Errors
-///
-/// As [`save`] before it freezes anything.
-pub fn dry_run(attachment: &Attachment, pid: i32) -> Result<(), SaveError> {
-    refuse_obstacles(&Target::find(&attachment.kernel, pid)?)
-}
-
 fn refuse_obstacles(target: &Target<'_>) -> Result<(), SaveError> {
     match survey(target)? {
         obstacles if obstacles.is_empty() => Ok(()),
