@@ -189,6 +189,11 @@ impl<'k> Files<'k> {
         } else if resolved.deleted {
             obstacles.add(format!("{holder} ({shown}) is a deleted file"));
         } else if !resolved.reachable {
+            // Files without a place, as those of memfd_create(), are roots of
+            // their own: their name tells more than their path.
+            let own_root = resolved.path == b"/";
+            let name = path.dentry()?.filter(|_| own_root).map(|dentry| dentry.name_bytes());
+            let shown = name.transpose()?.map_or(shown, KernelString::from);
             obstacles.add(format!("{holder} ({shown}) lies outside the root directory"));
         } else {
             return Ok(Some(self.paths.intern(FilePath {
