@@ -8,7 +8,26 @@ use crate::decoded::Decoded;
 use crate::harness::{Guests, Job, guests, wait_for};
 
 /// Fields that differ, as paths without indices and PIDs, and why.
-const INTENDED: [(&str, &str); 0] = [];
+const INTENDED: [(&str, &str); 14] = [
+    ("core.tc.cg_set", "a restored process is in the cgroup of its restorer"),
+    ("inventory.root_cg_set", "as above"),
+    ("core.tc.loginuid", "an absent one is one that was never set, which CRIU writes as -1"),
+    ("core.tc.stop_signo", "came with CRIU 3.18"),
+    ("core.tc.timers.prof.isec", "CRIU disarms a timer that fires once; see `criu::core`"),
+    ("core.thread_core.creds.cap_amb", "came with a later CRIU than 3.17"),
+    ("core.thread_core.creds.no_new_privs", "came with a later CRIU than 3.17"),
+    ("core.thread_info.4", "the TLS segments of 32-bit code, which is refused"),
+    ("core.thread_info.fpregs.xsave.bndreg_state", "all zero: the kernel does not enable MPX"),
+    ("core.thread_info.gpregs.orig_ax", "a sleep that is thawed goes on as restart_syscall(2)"),
+    ("files.reg.build_id", "sizes and modes are compared instead"),
+    ("inventory.lsmtype", "no label of a security module is saved"),
+    ("inventory.network_lock_method", "there are no connections to lock: skip"),
+    ("mm.vmas.fdflags", "a private mapping needs its file for reading only"),
+];
+
+/// Clocks, and what is left on timers: time goes by between the two, and CRIU
+/// has the process use some of its own.
+const MOVING: [&str; 4] = [".vsec", ".vusec", ".tv_sec", ".tv_nsec"];
 
 /// Dumps a process with CRIU, which leaves it as it was, and fetches the images.
 fn dumped_by_criu(guests: &Guests, job: &Job<'_>) -> Decoded {
@@ -61,7 +80,9 @@ fn differing(ours: &Decoded, theirs: &Decoded) -> BTreeMap<String, String> {
     paths
         .into_iter()
         .map(|path| (path, ours.fields.get(path), theirs.fields.get(path)))
-        .filter(|(_, ours, theirs)| ours != theirs)
+        .filter(|(path, ours, theirs)| {
+            ours != theirs && !MOVING.iter().any(|field| path.ends_with(field))
+        })
         .map(|(path, ours, theirs)| {
             (kind(path), format!("{path}: ovmigrate {}, criu {}", shown(ours), shown(theirs)))
         })
@@ -69,18 +90,41 @@ fn differing(ours: &Decoded, theirs: &Decoded) -> BTreeMap<String, String> {
 }
 
 /// Pages that are not the same, but for those that one of both left out since
-/// they are zero.
-fn differing_pages(ours: &Decoded, theirs: &Decoded) -> Vec<String> {
+/// they are zero, and the first one of the program's code: CRIU has the process
+/// make its system calls there and so gives it a copy of its own.
+fn differing_pages(ours: &Decoded, theirs: &Decoded, code: u64) -> Vec<String> {
     let zero = vec![0; 4096];
     let addresses: BTreeSet<u64> = ours.pages.keys().chain(theirs.pages.keys()).copied().collect();
     addresses
         .into_iter()
         .filter(|at| ours.pages.get(at).unwrap_or(&zero) != theirs.pages.get(at).unwrap_or(&zero))
+        .filter(|at| *at != code || ours.pages.contains_key(at))
         .map(|at| {
             let place = (ours.pages.contains_key(&at), theirs.pages.contains_key(&at));
             format!("{at:#x}: in (ovmigrate, criu): {place:?}")
         })
         .collect()
+}
+
+/// Blanks what the kernel writes into `struct rseq` whenever a thread moves to
+/// another CPU: its first two words.
+fn blank_cpu_numbers(images: &mut Decoded) {
+    for (path, value) in &images.fields {
+        if path.ends_with(".rseq_entry.rseq_abi_pointer") {
+            let digits: String = value.chars().skip(3).filter(char::is_ascii_digit).collect();
+            let rseq: u64 = digits.parse().expect("a number");
+            if let Some(page) = images.pages.get_mut(&(rseq & !0xfff)) {
+                let at = (rseq & 0xfff) as usize;
+                page[at..at + 8].fill(0);
+            }
+        }
+    }
+}
+
+/// The first address of a process that is executable.
+fn first_code(job: &Job<'_>) -> u64 {
+    let line = job.guest.sh(&format!("grep -m 1 ' r-xp ' /proc/{}/maps", job.pid));
+    u64::from_str_radix(line.split('-').next().unwrap(), 16).expect("an address")
 }
 
 #[test]
@@ -107,11 +151,14 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
     for job in jobs {
         let name = job.guest.sh(&format!("tr '\\0' ' ' </proc/{}/cmdline", job.pid));
         job.wait_for_states(&['S', 'T']);
-        let ours = saved_by_ovmigrate(&guests, &job);
-        let theirs = dumped_by_criu(&guests, &job);
+        let mut ours = saved_by_ovmigrate(&guests, &job);
+        let mut theirs = dumped_by_criu(&guests, &job);
+        blank_cpu_numbers(&mut ours);
+        blank_cpu_numbers(&mut theirs);
         assert!(ours.fields.len() > 300, "{name}: {} fields", ours.fields.len());
-        let pages = differing_pages(&ours, &theirs);
-        assert!(pages.is_empty(), "{name}: {pages:#?}");
+        for page in differing_pages(&ours, &theirs, first_code(&job)) {
+            all.entry(format!("page of {name}")).or_insert(page);
+        }
         for (kind, example) in differing(&ours, &theirs) {
             all.entry(kind).or_insert(format!("{name}: {example}"));
         }
