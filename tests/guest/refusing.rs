@@ -3,7 +3,7 @@
 use crate::harness::{Job, guests, ovmigrate, wait_for};
 
 /// Python statements that make something, and what it is to be called.
-const UNSUPPORTED: [(&str, &str); 12] = [
+const UNSUPPORTED: [(&str, &str); 11] = [
     ("x = select.epoll()", "an epoll instance"),
     ("x = socket.socket()", "a socket"),
     ("x = os.pipe()", "a pipe"),
@@ -11,17 +11,15 @@ const UNSUPPORTED: [(&str, &str); 12] = [
     ("x = os.fork() or signal.pause()", "child processes"),
     ("x = mmap.mmap(-1, 4096)", "shared"),
     ("x = os.memfd_create('x')", "memfd"),
-    ("x = os.open('/tmp', os.O_RDONLY)", "directory"),
     ("x = open('/proc/self/maps')", "proc"),
     ("x = open('/var/tmp/gone', 'w'); os.unlink('/var/tmp/gone')", "deleted"),
-    ("fcntl.flock(open('/var/tmp/locked', 'w'), fcntl.LOCK_EX) or gc.disable()", "lock"),
+    ("x = open('/var/tmp/locked', 'w'); fcntl.flock(x, fcntl.LOCK_EX)", "lock"),
     ("ctypes.CDLL(None).unshare(0x04000000)", "UTS namespace"),
 ];
 
 fn start<'a>(guests: &'a crate::harness::Guests, statement: &str) -> Job<'a> {
     let script = format!(
-        "import ctypes, fcntl, gc, mmap, os, select, signal, socket\nkeep = []\n\
-         _open = open\ndef open(*a):\n    keep.append(_open(*a))\n    return keep[-1]\n\
+        "import ctypes, fcntl, mmap, os, select, signal, socket\n\
          signal.signal(signal.SIGUSR1, lambda *_: print('done', flush=True))\n\
          {statement}\nprint('ready\\n', flush=True)\nwhile True: signal.pause()\n"
     );
@@ -53,7 +51,7 @@ fn check_and_a_dry_run_list_all_of_it() {
     let check = ovmigrate(["check"].iter().chain(&at));
     let dry_run = ovmigrate(["save", "--dry-run"].iter().chain(&at));
     assert_eq!((check.status.code(), dry_run.status.code()), (Some(1), Some(1)));
-    for text in [check.stdout, dry_run.stderr] {
+    for text in [check.stdout, dry_run.stdout] {
         for (fd, name) in [(3, "an epoll instance"), (4, "a socket"), (5, "a pipe"), (6, "a pipe")]
         {
             assert!(text.contains(&format!("fd {fd} is {name}")), "fd {fd} is missing: {text}");

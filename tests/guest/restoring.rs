@@ -20,7 +20,7 @@ fn saved(guests: &Guests) -> Job<'_> {
     let script = "import os, signal, sys\n\
         keep = [open(f'{sys.argv[1]}/{name}', 'w+') for name in ('one', 'two')]\n\
         [print('x' * 1000, file=file, flush=True) for file in keep]\n\
-        signal.signal(signal.SIGUSR1, lambda *_: print('\\ndone', flush=True))\n\
+        signal.signal(signal.SIGUSR1, lambda *_: print('done', flush=True))\n\
         print('ready', flush=True)\n\
         while True: signal.pause()\n";
     guests.source.sh(&format!("mkdir -p {FOLDER}"));

@@ -33,7 +33,8 @@ static void change(void)
 {
 	struct sigaction action = { .sa_sigaction = with_info, .sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER };
 	struct rlimit limit = { 333, 444 };
-	struct itimerval timer = { { 0, 0 }, { 100000, 0 } };
+	struct itimerval timer = { { 200000, 0 }, { 100000, 0 } };
+	struct itimerval once = { { 0, 0 }, { 100000, 0 } };
 	union sigval value = { .sival_int = 4711 };
 	sigset_t blocked;
 
@@ -51,6 +52,7 @@ static void change(void)
 	sigqueue(getpid(), SIGRTMIN + 3, value);
 	setrlimit(RLIMIT_NOFILE, &limit);
 	setitimer(ITIMER_VIRTUAL, &timer, NULL);
+	setitimer(ITIMER_PROF, &once, NULL);
 	prctl(PR_SET_NAME, "odd (name) \\ x", 0, 0, 0);
 	setpriority(PRIO_PROCESS, 0, 7);
 	umask(037);
@@ -95,7 +97,9 @@ static void show(void)
 		printf("rlimit %d %lu %lu\n", i, limit.rlim_cur, limit.rlim_max);
 	}
 	getitimer(ITIMER_VIRTUAL, &timer);
-	printf("timer %d\n", timer.it_value.tv_sec > 99000);
+	printf("timer %d %ld\n", timer.it_value.tv_sec > 99000, timer.it_interval.tv_sec);
+	getitimer(ITIMER_PROF, &timer);
+	printf("timer that fires once %d\n", timer.it_value.tv_sec > 99000);
 	printf("nice %d\npolicy %d\n", getpriority(PRIO_PROCESS, 0), sched_getscheduler(0));
 	printf("dumpable %d\n", prctl(PR_GET_DUMPABLE, 0, 0, 0, 0));
 	printf("cwd %s\n", getcwd(path, sizeof(path)));

@@ -1,6 +1,7 @@
 //! The pair of VMs, for one test at a time.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -73,6 +74,10 @@ impl Guests {
         for (number, path) in paths.iter().enumerate() {
             let here = self.folder.join(format!("copy{number}"));
             self.source.pull(path, &here);
+            // A restore compares modes.
+            let mode = self.source.sh(&format!("stat -c %a {path}"));
+            let mode = u32::from_str_radix(mode.trim(), 8).expect("stat prints a mode");
+            fs::set_permissions(&here, Permissions::from_mode(mode)).unwrap();
             self.destination.sh(&format!("mkdir -p $(dirname {path})"));
             self.destination.push(&here, path);
             fs::remove_file(here).unwrap();

@@ -68,7 +68,7 @@ impl Job<'_> {
         wait_for("the program answers SIGUSR1", || {
             let log = self.log();
             let new = log.get(before..)?.to_owned();
-            new.contains("\ndone").then_some(new)
+            new.lines().any(|line| line.starts_with("done")).then_some(new)
         })
     }
 
