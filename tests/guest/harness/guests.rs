@@ -22,7 +22,8 @@ pub struct Guests {
 
 /// Both VMs, once no other test has them.
 pub fn guests() -> Guests {
-    let lock = File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/guests.lock")).unwrap();
+    // One for the machine: other checkouts use the same VMs.
+    let lock = File::create(std::env::temp_dir().join("ovmigrate-test-guests.lock")).unwrap();
     let turn = Flock::lock(lock, FlockArg::LockExclusive).expect("a lock on a file of ours");
     let source = Guest::up("test-a");
     let destination = Guest::up("test-b");
