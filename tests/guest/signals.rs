@@ -29,7 +29,7 @@ fn a_signal_is_taken_or_said_to_wait() {
     assert!(signal(&job, "WINCH").contains("ignores"));
     assert!(signal(&job, "STOP").contains("is stopped"));
     assert_eq!(job.states(), "T");
-    assert!(signal(&job, "CONT").contains("goes on"));
+    assert!(signal(&job, "CONT").contains("is not stopped any more"));
     assert_eq!(job.states(), "S");
     assert!(signal(&job, "TERM").contains("has ended"));
     job.wait_for_end();
