@@ -55,7 +55,7 @@ impl Reader {
             rseq: rseq(thread)?,
             scheduling: Scheduling {
                 policy: thread.policy()?,
-                nice: thread.static_prio()? - DEFAULT_PRIO,
+                nice: thread.static_prio()?.saturating_sub(DEFAULT_PRIO),
                 rt_priority: thread.rt_priority()?,
             },
             pdeath_signal: thread.pdeath_signal()?,
