@@ -17,11 +17,10 @@ use super::output::{escaped, print, print_json};
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:
-  $ ovmigrate check --domain vm1 --pid 1234
-  host: QEMU process 4711 of vm1 answers and shares the VM's RAM
+  $ ovmigrate check --domain vm1 --pid 100296
+  host: QEMU process 24087 of vm1 answers and shares the VM's RAM
   vm: Linux 6.1.0-56-cloud-amd64 is understood
-  process 1234 (nginx): fd 7 is an epoll instance, which save does not support yet
-  process 1234 (nginx): fd 9 is a socket, which save does not support yet")]
+  process 100296 can be saved")]
 pub struct Check {
     #[command(flatten)]
     domain: DomainArg,
