@@ -1,9 +1,8 @@
 # Everything that is done with this project, by name. Packages that are missing
 # are installed first, where a target needs them.
 
-# Guests that the tests boot; they are taken down at the end unless KEEP_GUESTS
-# is set.
-TEST_GUESTS = test-a test-b
+# Kernels that the tests run on.
+TEST_KERNELS ?= 5.10 6.1 6.12 7.2
 # Scales the tests that repeat; `make test-all` sets it.
 export OVMIGRATE_TEST_REPEATS ?= 1
 
@@ -32,13 +31,19 @@ lint: packages
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
 
-# Guests run one test at a time; the threads overlap the rest.
+# All but the tests on guests, then those on one kernel after the other. The
+# guests of a kernel run one test at a time; the threads overlap the rest. They
+# are taken down when their kernel is done, unless KEEP_GUESTS is set.
 test: lint
-	@qemu-scripts/build-image >/dev/null
-	@status=0; cargo test --no-fail-fast || status=$$?; \
-	if [ -z "$$KEEP_GUESTS" ]; then \
-		for guest in $(TEST_GUESTS); do qemu-scripts/vm down $$guest >/dev/null 2>&1; done; \
-	fi; exit $$status
+	cargo test --no-fail-fast --lib --bins --examples --test domain --test xsave
+	cargo test --doc
+	@for kernel in $(TEST_KERNELS); do qemu-scripts/build-image --kernel $$kernel >/dev/null || exit 1; done
+	@status=0; for kernel in $(TEST_KERNELS); do \
+		echo "Tests on guests with kernel $$kernel"; \
+		OVMIGRATE_TEST_KERNEL=$$kernel cargo test --no-fail-fast --test guest || status=$$?; \
+		[ -n "$$KEEP_GUESTS" ] || for guest in test-$$(echo $$kernel | tr . -)-a test-$$(echo $$kernel | tr . -)-b; do \
+			qemu-scripts/vm down $$guest >/dev/null 2>&1; done; \
+	done; exit $$status
 
 test-all:
 	$(MAKE) test OVMIGRATE_TEST_REPEATS=10

@@ -4,6 +4,7 @@
 
 mod attaching;
 mod control;
+mod crossing;
 mod decoded;
 mod differential;
 mod freezing;

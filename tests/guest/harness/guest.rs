@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use super::job::Job;
-use super::{KernelLog, ovmigrate, programs, wait_for};
+use super::{KernelLog, TestKernel, ovmigrate, programs, wait_for};
 
 const VM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/qemu-scripts/vm");
 /// What tests put into the guest lies here.
@@ -24,13 +24,13 @@ pub struct Guest {
 
 impl Guest {
     /// Boots the VM, or takes the one that is up if it answers.
-    pub(super) fn up(name: &'static str) -> Self {
+    pub(super) fn up(kernel: &TestKernel, name: &'static str) -> Self {
         let guest = Self { name, started: RefCell::default() };
         if guest.is_well() {
             return guest;
         }
         let _ = vm(&["down", name]);
-        let up = vm(&["up", name]);
+        let up = vm(&["up", name, "--kernel", kernel.release]);
         assert!(up.status.success(), "{name} does not boot: {}", text(&up.stderr));
         guest
     }

@@ -1,4 +1,4 @@
-//! The pair of VMs, for one test at a time.
+//! A pair of VMs, for one test at a time.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::kernel::{self, TestKernel};
 use super::{Guest, Job, KernelLog, Run, ovmigrate};
 
 /// Both VMs, until dropped.
@@ -17,16 +18,23 @@ pub struct Guests {
     pub folder: PathBuf,
     logs: [KernelLog; 2],
     _scratch: tempfile::TempDir,
-    _turn: Flock<File>,
+    _turns: Vec<Flock<File>>,
 }
 
-/// Both VMs, once no other test has them.
+/// Both VMs of the kernel under test, once no other test has them.
 pub fn guests() -> Guests {
-    // One for the machine: other checkouts use the same VMs.
-    let lock = File::create(std::env::temp_dir().join("ovmigrate-test-guests.lock")).unwrap();
-    let turn = Flock::lock(lock, FlockArg::LockExclusive).expect("a lock on a file of ours");
-    let source = Guest::up("test-a");
-    let destination = Guest::up("test-b");
+    let kernel = TestKernel::chosen();
+    guests_of(kernel, kernel)
+}
+
+/// A source and a destination with kernels of their own, once no other test
+/// has them.
+pub fn guests_of(source: &'static TestKernel, destination: &'static TestKernel) -> Guests {
+    // In one order, so that no two tests wait for each other.
+    let used = kernel::ALL.iter().filter(|kernel| [source, destination].contains(kernel));
+    let turns = used.map(turn).collect();
+    let source = Guest::up(source, source.source_vm);
+    let destination = Guest::up(destination, destination.destination_vm);
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     Guests {
         logs: [KernelLog::of(&source), KernelLog::of(&destination)],
@@ -34,8 +42,16 @@ pub fn guests() -> Guests {
         destination,
         folder: scratch.path().to_owned(),
         _scratch: scratch,
-        _turn: turn,
+        _turns: turns,
     }
+}
+
+/// The right to use the VMs of a kernel. One for the machine: other checkouts
+/// use the same VMs.
+fn turn(kernel: &TestKernel) -> Flock<File> {
+    let name = format!("ovmigrate-test-{}.lock", kernel.release);
+    let lock = File::create(std::env::temp_dir().join(name)).unwrap();
+    Flock::lock(lock, FlockArg::LockExclusive).expect("a lock on a file of ours")
 }
 
 impl Guests {

@@ -1,15 +1,18 @@
 //! The VMs that the tests use, what runs in them, and the `ovmigrate` under test.
 //!
-//! Two VMs serve all tests. They are booted by the first that needs them and
-//! stay up, so that the next run is quick: `make test` takes down those it
-//! booted, `qemu-scripts/vm down` does it by hand. A test has both for itself
-//! for as long as it holds [`Guests`]; when it lets go, what it started is
-//! ended and the kernel logs are read.
+//! Two VMs of a kernel serve all its tests. They are booted by the first that
+//! needs them and stay up, so that the next run is quick: `make test` takes
+//! down those it booted, `qemu-scripts/vm down` does it by hand. A test has
+//! both for itself for as long as it holds [`Guests`]; when it lets go, what it
+//! started is ended and the kernel logs are read.
+//!
+//! One run is on one kernel, the one that `OVMIGRATE_TEST_KERNEL` names.
 
 mod cli;
 mod guest;
 mod guests;
 mod job;
+mod kernel;
 mod kernel_log;
 mod programs;
 
@@ -17,8 +20,9 @@ use std::time::{Duration, Instant};
 
 pub use cli::{Run, ovmigrate};
 pub use guest::Guest;
-pub use guests::{Guests, guests};
+pub use guests::{Guests, guests, guests_of};
 pub use job::Job;
+pub use kernel::TestKernel;
 pub use kernel_log::KernelLog;
 
 /// How long a guest that runs under TCG on a busy machine may take for what

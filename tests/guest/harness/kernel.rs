@@ -1,0 +1,45 @@
+//! The kernels that the tests run on.
+
+/// Names the release line that a run is on.
+const ENVIRONMENT: &str = "OVMIGRATE_TEST_KERNEL";
+
+/// An entry of `qemu-scripts/guest/kernels.toml`, with its VMs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TestKernel {
+    /// The release line.
+    pub release: &'static str,
+    /// The VM that processes are saved in.
+    pub source_vm: &'static str,
+    /// The VM that processes are restored in.
+    pub destination_vm: &'static str,
+}
+
+/// Oldest first.
+pub static ALL: [TestKernel; 4] = [
+    TestKernel::new("5.10", "test-5-10-a", "test-5-10-b"),
+    TestKernel::new("6.1", "test-6-1-a", "test-6-1-b"),
+    TestKernel::new("6.12", "test-6-12-a", "test-6-12-b"),
+    TestKernel::new("7.2", "test-7-2-a", "test-7-2-b"),
+];
+
+impl TestKernel {
+    const fn new(
+        release: &'static str,
+        source_vm: &'static str,
+        destination_vm: &'static str,
+    ) -> Self {
+        Self { release, source_vm, destination_vm }
+    }
+
+    /// The one that this run is on.
+    pub fn chosen() -> &'static Self {
+        let chosen = std::env::var(ENVIRONMENT).unwrap_or_else(|_| "6.1".to_owned());
+        Self::named(&chosen)
+    }
+
+    /// The one of a release line.
+    pub fn named(release: &str) -> &'static Self {
+        let found = ALL.iter().find(|kernel| kernel.release == release);
+        found.unwrap_or_else(|| panic!("{ENVIRONMENT}: there are no tests on kernel {release}"))
+    }
+}
