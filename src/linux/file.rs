@@ -7,9 +7,11 @@ use super::cred::Cred;
 use super::path::{Inode, Path};
 use super::view::{Embedded, Ptr, Raw, Struct};
 
-/// Most descriptors of a process (`fs.nr_open` is 2^20 by default and 2^30 at
-/// most; tables past this are refused).
-const MAX_FDS: u32 = 16 << 20;
+/// Most descriptors of a process: `fs.nr_open` as the kernel sets it. Some
+/// systems raise that, but larger tables are refused here.
+const MAX_FDS: u32 = 1 << 20;
+/// Descriptors in a word of a bitmap.
+const WORD_BITS: u32 = u64::BITS;
 
 kernel_struct! {
     /// An open file: `struct file`.
@@ -105,28 +107,26 @@ impl<'k> FilesStruct<'k> {
     pub fn open_fds(&self) -> Result<Vec<OpenFd<'k>>, KernelError> {
         let Some(table) = self.fdt()? else { return Ok(Vec::new()) };
         let max = table.max_fds()?;
-        if max > MAX_FDS || !max.is_multiple_of(64) {
+        if max > MAX_FDS || !max.is_multiple_of(WORD_BITS) {
             let why = format!("max_fds is {max}");
             return Err(KernelError::Corrupt { what: "fdtable".into(), addr: table.addr(), why });
         }
         let kernel = self.kernel();
         let (files, open, cloexec) = (table.fd()?, table.open_fds()?, table.close_on_exec()?);
         let mut fds = Vec::new();
-        for word in 0..u64::from(max) / 64 {
-            let mut bits = word_at(kernel, open, word)?;
+        for word in 0..max / WORD_BITS {
+            let [bits] = words_at(kernel, open, word)?;
             if bits == 0 {
                 continue;
             }
-            let cloexec = word_at(kernel, cloexec, word)?;
-            while bits != 0 {
-                let bit = bits.trailing_zeros();
-                bits &= bits - 1;
-                let fd = word as u32 * 64 + bit;
+            let [cloexec] = words_at(kernel, cloexec, word)?;
+            let pointers: [u64; WORD_BITS as usize] = words_at(kernel, files, word)?;
+            for (bit, pointer) in (0..WORD_BITS).zip(pointers) {
                 // A descriptor is reserved before its file is installed.
-                let file = word_at(kernel, files, u64::from(fd))?;
-                if file != 0 {
-                    let file = File::at(kernel, GuestVirt::new(file))?;
-                    fds.push(OpenFd { fd, cloexec: cloexec >> bit & 1 == 1, file });
+                if bits >> bit & 1 == 1 && pointer != 0 {
+                    let file = File::at(kernel, GuestVirt::new(pointer))?;
+                    let cloexec = cloexec >> bit & 1 == 1;
+                    fds.push(OpenFd { fd: word * WORD_BITS + bit, cloexec, file });
                 }
             }
         }
@@ -134,8 +134,14 @@ impl<'k> FilesStruct<'k> {
     }
 }
 
-fn word_at(kernel: &Kernel, base: GuestVirt, index: u64) -> Result<u64, KernelError> {
-    let mut word = [0; 8];
-    kernel.read(base.wrapping_add(index * 8), &mut word)?;
-    Ok(u64::from_le_bytes(word))
+/// The group of `N` words at `index` in an array of such groups.
+fn words_at<const N: usize>(
+    kernel: &Kernel,
+    base: GuestVirt,
+    index: u32,
+) -> Result<[u64; N], KernelError> {
+    let mut bytes = [[0; 8]; N];
+    let group = size_of_val(&bytes) as u64;
+    kernel.read(base.wrapping_add(u64::from(index) * group), bytes.as_flattened_mut())?;
+    Ok(bytes.map(u64::from_le_bytes))
 }
