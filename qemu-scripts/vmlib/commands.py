@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import accel, agent, console, files, image, machine, qemu, recipe
+from . import accel, agent, console, dump, files, image, machine, qemu, recipe
 from .errors import VmError
 
 DESCRIPTION = "Runs small Debian VMs for trying and testing ovmigrate."
@@ -96,6 +96,12 @@ def list_(_options, _tail) -> int:
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    return 0
+
+
+def dump_(options, _tail) -> int:
+    """write the guest's RAM to a file of the host, as an ELF core"""
+    dump.dump(machine.running(options.name), options.target)
     return 0
 
 
@@ -200,6 +206,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(pull)
     sub.add_argument("source", metavar="SRC", help="file in the guest")
     sub.add_argument("target", metavar="DST", help="path on the host")
+    sub = command(dump_)
+    sub.add_argument("target", metavar="FILE", help="file on the host; as large as the guest's RAM")
     command(console_)
     command(list_, name=False)
     command(info)

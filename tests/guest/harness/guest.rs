@@ -115,6 +115,13 @@ impl Guest {
         assert!(output.status.success(), "{source}: {}", text(&output.stderr));
     }
 
+    /// Writes its RAM to a file of the host, as an ELF core.
+    #[track_caller]
+    pub fn dump(&self, target: &Path) {
+        let output = vm(&["dump", self.name, target.to_str().unwrap()]);
+        assert!(output.status.success(), "{}: {}", target.display(), text(&output.stderr));
+    }
+
     /// What `vm info` knows of it.
     pub fn info(&self) -> Value {
         let output = vm(&["info", self.name]);
