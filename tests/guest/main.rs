@@ -11,6 +11,7 @@ mod freezing;
 mod harness;
 mod interrupted;
 mod looking;
+mod lying;
 mod migrating;
 mod refusing;
 mod restoring;
