@@ -51,6 +51,3 @@ impl SignalFlags {
         .union(Self::CLD_STOPPED)
         .union(Self::CLD_CONTINUED);
 }
-
-/// `_TIF_SIGPENDING` of `thread_info.flags` (`arch/x86/include/asm/thread_info.h`).
-pub const TIF_SIGPENDING: u64 = 1 << 2;

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use crate::kernel::KernelError;
 use crate::linux::{SigPending, Struct, Task};
 
-use super::jobctl::{Jobctl, TIF_SIGPENDING};
+use super::jobctl::Jobctl;
 
 /// SIGKILL.
 pub(super) const SIGKILL: u32 = Signal::SIGKILL as u32;
@@ -34,5 +34,5 @@ pub(super) fn set_jobctl(
 /// Makes a thread look at its signals when it next leaves the kernel.
 pub(super) fn set_sigpending(thread: &Task<'_>) -> Result<(), KernelError> {
     let flags = thread.thread_info_flags()?;
-    thread.place("thread_info_flags")?.store(flags | TIF_SIGPENDING)
+    thread.place("thread_info_flags")?.store(flags | thread.tif_sigpending()?)
 }

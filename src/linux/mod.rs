@@ -27,6 +27,7 @@ mod signal;
 mod string;
 mod symbols;
 mod task;
+mod thread_info;
 mod timekeeping;
 mod vma;
 

@@ -80,6 +80,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         required(&["call_single_queue"]),
         required(&["cpu_info"]),
         required(&["special_mapping_vmops"]),
+        required(&["signal_wake_up_state"]),
         SymbolDecl { name: "timekeeper", names: &["timekeeper_data", "tk_core"], optional: false },
         optional(&["fpu_kernel_xstate_size"]),
         optional(&["xfeatures_mask_all"]),
