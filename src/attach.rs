@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::{Domain, DomainError, RamBlock};
-use crate::kernel::{self, InstanceId, Kernel, KernelError, ProfileCache};
+use crate::kernel::{self, AttachOptions, InstanceId, Kernel, KernelError, ProfileCache};
 use crate::linux::DECLARATIONS;
-use crate::memory::{GuestMemory, GuestPhys, MappedFile, MemoryError, Region};
+use crate::memory::{CpuPaging, GuestMemory, GuestPhys, MappedFile, MemoryError, Region};
 
 /// Why a VM could not be attached to.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +108,13 @@ impl Attachment {
         let map = started.elapsed() - find;
         // Without a start time the VM's cache entry is not used, nothing else.
         let instance = InstanceId::of_process(domain.process().pid()).ok();
-        let (kernel, report) = Kernel::attach(memory, &DECLARATIONS, cache, instance)
+        let options = AttachOptions {
+            declarations: &DECLARATIONS,
+            cache,
+            instance,
+            cpus: &|| cpu_paging(&domain),
+        };
+        let (kernel, report) = Kernel::attach(memory, &options)
             .map_err(|source| AttachError::Kernel { domain: domain.name().to_owned(), source })?;
         let report = AttachReport { find, map, kernel: report };
         tracing::info!(
@@ -122,6 +128,19 @@ impl Attachment {
         );
         Ok(Self { domain, kernel, report })
     }
+}
+
+/// The page tables that the vCPUs use. A monitor that does not tell is no
+/// obstacle: there are other ways to the kernel.
+fn cpu_paging(domain: &Domain) -> Vec<CpuPaging> {
+    let registers = domain.control_registers().unwrap_or_else(|error| {
+        tracing::debug!("VM {}: {error}", domain.name());
+        Vec::new()
+    });
+    let paging = registers
+        .iter()
+        .filter_map(|cpu| CpuPaging::from_registers(cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer));
+    paging.collect()
 }
 
 fn map_ram(domain: &Domain) -> Result<GuestMemory, AttachError> {

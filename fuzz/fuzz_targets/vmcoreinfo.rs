@@ -7,6 +7,6 @@ use ovmigrate::kernel::vmcoreinfo::VmcoreInfo;
 fuzz_target!(|text: &[u8]| {
     if let Ok(info) = VmcoreInfo::parse(text) {
         assert!(info.release.len() <= 64);
-        let _ = info.image_phys(info.stext);
+        let _ = info.kaslr_offset;
     }
 });

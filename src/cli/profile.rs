@@ -69,7 +69,6 @@ fn as_json(attachment: &Attachment) -> serde_json::Value {
     json!({
         "profile": **attachment.kernel.profile(),
         "located": {
-            "vmcoreinfo": report.kernel.vmcoreinfo,
             "kaslr_offset": located.kaslr_offset,
             "phys_base": located.phys_base,
             "page_table": located.page_table,
@@ -77,6 +76,7 @@ fn as_json(attachment: &Attachment) -> serde_json::Value {
         },
         "attach": {
             "from_cache": report.kernel.from_cache,
+            "found_by": report.kernel.found_by.to_string(),
             "find_seconds": report.find.as_secs_f64(),
             "map_seconds": report.map.as_secs_f64(),
             "kernel_seconds": report.kernel.durations.total.as_secs_f64(),
@@ -103,7 +103,7 @@ fn as_text(attachment: &Attachment) -> String {
         ("origin", format!("{} ({found})", profile.origin)),
         ("structures", format!("{}, with {fields} fields", profile.structs.len())),
         ("symbols", profile.symbols.len().to_string()),
-        ("VMCOREINFO", format!("guest-physical {}", report.kernel.vmcoreinfo)),
+        ("found by", report.kernel.found_by.to_string()),
         ("KASLR", format!("moved by {:#x}", located.kaslr_offset)),
         // The image is mapped from `__START_KERNEL_map` on; `phys_base` may be
         // negative.

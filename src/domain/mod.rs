@@ -11,6 +11,7 @@ mod pause;
 mod process;
 mod qmp;
 mod ram;
+mod registers;
 mod socket;
 mod vcpu;
 
@@ -28,6 +29,7 @@ use pause::PauseState;
 pub use process::QemuProcess;
 pub use qmp::{Command, Qmp};
 pub use ram::{RamBlock, SharedFile};
+pub use registers::ControlRegisters;
 pub use vcpu::Vcpu;
 
 /// How long each QMP socket is given to greet, in the first round and in those
@@ -121,6 +123,15 @@ impl Domain {
     /// user; [`DomainError::Protocol`] where QEMU's answers do not fit.
     pub fn ram_blocks(&self) -> Result<Vec<RamBlock>> {
         ram::ram_blocks(&mut self.qmp(), self.process.pid())
+    }
+
+    /// The control registers of some vCPUs, those with the lowest indices.
+    ///
+    /// # Errors
+    ///
+    /// Where the monitor does not answer.
+    pub fn control_registers(&self) -> Result<Vec<ControlRegisters>> {
+        registers::control_registers(&mut self.qmp())
     }
 
     /// The VM's virtual CPUs in order of index.

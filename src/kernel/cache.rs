@@ -3,7 +3,7 @@
 //! ```text
 //! $OVMIGRATE_CACHE_DIR, or the user's cache folder + ovmigrate/
 //!   profiles/BUILD-ID.DECLARATIONS.json   a kernel build's profile
-//!   instances/PID-START.json              where a running VM keeps VMCOREINFO
+//!   instances/PID-START.json              the kernel that runs in a VM
 //! ```
 //!
 //! Everything here can be deleted at any time, and whatever is found here is
@@ -20,14 +20,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use crate::memory::GuestPhys;
-
 use super::declare::Declarations;
 use super::evidence::Evidence;
 use super::profile::Profile;
+use super::sighting::Sighting;
 
 /// To be raised when profiles are resolved in another way than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Bytes of a file that is read back at most.
 const FILE_MAX: u64 = 64 << 20;
 /// Names the folder in place of the user's cache folder.
@@ -76,12 +75,6 @@ pub(super) struct StoredProfile {
     pub(super) profile: Profile,
 }
 
-/// What is remembered of a VM.
-#[derive(Debug, Serialize, Deserialize)]
-struct Hint {
-    vmcoreinfo: GuestPhys,
-}
-
 /// The folder with all that.
 #[derive(Clone, Debug)]
 pub struct ProfileCache {
@@ -124,17 +117,17 @@ impl ProfileCache {
         }
     }
 
-    /// Where `instance` kept VMCOREINFO when it was last looked at.
-    pub(super) fn hint(&self, instance: InstanceId) -> Option<GuestPhys> {
+    /// The kernel that ran in `instance` when it was last looked at.
+    pub(super) fn sighting(&self, instance: InstanceId) -> Option<Sighting> {
         let path = self.folder.as_ref()?.join("instances").join(instance.file_name());
-        load::<Hint>(&path).map(|hint| hint.vmcoreinfo)
+        load(&path)
     }
 
-    pub(super) fn keep_hint(&self, instance: InstanceId, vmcoreinfo: GuestPhys) {
+    pub(super) fn keep_sighting(&self, instance: InstanceId, sighting: &Sighting) {
         if let Some(folder) = &self.folder {
             let folder = folder.join("instances");
             forget_ended(&folder);
-            keep(&folder.join(instance.file_name()), &Hint { vmcoreinfo });
+            keep(&folder.join(instance.file_name()), sighting);
         }
     }
 

@@ -30,7 +30,8 @@ pub enum KernelError {
     },
     /// No kernel runs in this memory.
     #[error(
-        "no running Linux kernel found in guest memory ({claims} pages looked like its VMCOREINFO): \
+        "no running Linux kernel found in guest memory, neither by what its CPUs map nor by \
+         VMCOREINFO ({claims} pages looked like it): \
          the guest is still booting, runs another system, or its memory is encrypted"
     )]
     NotFound {
@@ -40,6 +41,9 @@ pub enum KernelError {
     /// What claims to be VMCOREINFO is not that of a running kernel.
     #[error("VMCOREINFO in guest memory is not of a running kernel: {0}")]
     Vmcoreinfo(&'static str),
+    /// What was found is not the kernel that runs.
+    #[error("the kernel found in guest memory is not the one that runs: {0}")]
+    NotRunning(&'static str),
     /// The kernel's symbol tables cannot be read.
     #[error("the guest kernel's symbol tables (kallsyms) cannot be read: {0}")]
     Kallsyms(&'static str),

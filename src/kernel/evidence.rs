@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::memory::{GuestMemory, GuestVirt};
 
 use super::error::KernelError;
+use super::image::Located;
 use super::image_copy::{COPY_MAX, ImageCopy};
-use super::vmcoreinfo::VmcoreInfo;
 
 /// Bytes that are read and hashed at once.
 const CHUNK: usize = 1 << 20;
@@ -46,23 +46,20 @@ impl Evidence {
         Some(Self { parts: linked, digest: hasher.finalize().to_hex().to_string() })
     }
 
-    /// Whether the kernel that `info` describes holds the same.
+    /// Whether the kernel at `located` holds the same.
     ///
     /// # Errors
     ///
     /// An error of reading the memory.
-    pub(super) fn fits(
-        &self,
-        memory: &GuestMemory,
-        info: &VmcoreInfo,
-    ) -> Result<bool, KernelError> {
+    pub(super) fn fits(&self, memory: &GuestMemory, located: Located) -> Result<bool, KernelError> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = Vec::new();
         for &(linked, len) in &self.parts {
             if len > COPY_MAX {
                 return Ok(false);
             }
-            let mut at = info.image_phys(GuestVirt::new(linked).wrapping_add(info.kaslr_offset));
+            let mut at =
+                located.image_phys(GuestVirt::new(linked).wrapping_add(located.kaslr_offset));
             let mut left = len;
             while left > 0 {
                 let piece = left.min(CHUNK as u64);

@@ -7,6 +7,7 @@
 
 use crate::memory::{AddressSpace, GuestPhys, GuestVirt};
 
+use super::banner;
 use super::declare::{FieldDecl, StructDecl};
 use super::error::KernelError;
 use super::image::{Located, START_KERNEL_MAP};
@@ -34,7 +35,7 @@ const fn optional(name: &'static str, fields: &'static [FieldDecl]) -> StructDec
 ///
 /// # Errors
 ///
-/// [`KernelError::Vmcoreinfo`] with what does not fit.
+/// [`KernelError::NotRunning`] with what does not fit.
 pub(super) fn check(
     space: &AddressSpace,
     located: Located,
@@ -42,13 +43,13 @@ pub(super) fn check(
 ) -> Result<(), KernelError> {
     let image = Image { space, located, profile };
     if !image.has_banner() {
-        return Err(KernelError::Vmcoreinfo("linux_banner tells another release"));
+        return Err(KernelError::NotRunning("linux_banner tells another release"));
     }
     if !image.has_idle_task() {
-        return Err(KernelError::Vmcoreinfo("init_task is not the idle task"));
+        return Err(KernelError::NotRunning("init_task is not the idle task"));
     }
     if !image.owns_trampoline() {
-        return Err(KernelError::Vmcoreinfo("another kernel has booted since"));
+        return Err(KernelError::NotRunning("another kernel has booted since"));
     }
     Ok(())
 }
@@ -62,7 +63,7 @@ struct Image<'a> {
 impl Image<'_> {
     /// `linux_banner` begins `Linux version RELEASE (` (`init/version.c`).
     fn has_banner(&self) -> bool {
-        let expected = format!("Linux version {} (", self.profile.release);
+        let expected = format!("{}{} (", banner::START, self.profile.release);
         let mut banner = vec![0; expected.len()];
         let Some(addr) = self.symbol("linux_banner") else { return false };
         self.space.read(addr, &mut banner).is_ok() && banner == expected.as_bytes()

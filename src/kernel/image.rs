@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::memory::{AddressSpace, GuestMemory, GuestPhys, GuestVirt, PageTableLevels};
 
 use super::declare::{Declarations, StructDecl};
@@ -21,12 +23,14 @@ pub const BASE_SYMBOLS: &[&str] = &[
     "vmemmap_base",
     "linux_banner",
     "init_task",
+    "init_top_pgt",
+    "_stext",
     "real_mode_header",
     "secondary_startup_64",
 ];
 
-/// Where a running kernel lies, as VMCOREINFO tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a running kernel lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Located {
     /// Bytes that KASLR moved the image's virtual addresses by.
     pub kaslr_offset: u64,
@@ -37,6 +41,19 @@ pub struct Located {
     pub page_table: GuestPhys,
     /// Whether the tables have four or five levels.
     pub levels: PageTableLevels,
+}
+
+impl Located {
+    /// The physical address of an address in the kernel image, by the formula
+    /// of `__phys_addr()` (`arch/x86/mm/physaddr.c`).
+    pub fn image_phys(&self, addr: GuestVirt) -> GuestPhys {
+        GuestPhys::new(addr.get().wrapping_sub(START_KERNEL_MAP).wrapping_add(self.phys_base))
+    }
+
+    /// The kernel's own view of memory.
+    pub fn space(&self, memory: &Arc<GuestMemory>) -> AddressSpace {
+        AddressSpace::new(memory.clone(), self.page_table, self.levels)
+    }
 }
 
 /// The place of a resolved field.
@@ -87,7 +104,7 @@ impl Kernel {
         profile: Arc<Profile>,
         declarations: &Declarations,
     ) -> Result<Self, KernelError> {
-        let space = AddressSpace::new(memory, located.page_table, located.levels);
+        let space = located.space(&memory);
         let layouts = resolve_structs(&profile, declarations)?;
         let symbols = resolve_symbols(&profile, declarations, located.kaslr_offset)?;
         let mut kernel = Self {

@@ -1,9 +1,10 @@
 //! A copy of the kernel image's code and constants.
 
-use crate::memory::{GuestMemory, GuestVirt};
+use std::ops::Range;
+
+use crate::memory::{GuestMemory, GuestPhys, GuestVirt};
 
 use super::error::KernelError;
-use super::vmcoreinfo::VmcoreInfo;
 
 /// Bytes that are copied at most. Distributions' images have some 40 MiB up to
 /// their data; `KERNEL_IMAGE_SIZE` allows 1 GiB.
@@ -24,22 +25,25 @@ impl ImageCopy {
         Self { start, bytes }
     }
 
-    /// Copies the image of the kernel that `info` describes. The image is
-    /// contiguous in physical memory, and `init_top_pgt` is among its data.
+    /// Copies the part `image` of a kernel image that begins at `phys`. It is
+    /// contiguous in physical memory.
     ///
     /// # Errors
     ///
-    /// [`KernelError::Vmcoreinfo`] where its bounds make no sense, or an error
+    /// [`KernelError::NotRunning`] where its bounds make no sense, or an error
     /// of reading the memory.
-    pub fn read(memory: &GuestMemory, info: &VmcoreInfo) -> Result<Self, KernelError> {
-        let len = info.page_table.checked_offset_from(info.stext).filter(|len| *len <= COPY_MAX);
-        let len = len.ok_or(KernelError::Vmcoreinfo("the kernel image has no plausible size"))?;
-        let phys = info.image_phys(info.stext);
+    pub fn read(
+        memory: &GuestMemory,
+        phys: GuestPhys,
+        image: Range<GuestVirt>,
+    ) -> Result<Self, KernelError> {
+        let len = image.end.checked_offset_from(image.start).filter(|len| *len <= COPY_MAX);
+        let len = len.ok_or(KernelError::NotRunning("its image has no plausible size"))?;
         // Asks whether this is RAM before there is an allocation for it.
         memory.borrow(phys, len as usize)?;
         let mut bytes = vec![0; len as usize];
         memory.read(phys, &mut bytes)?;
-        Ok(Self::new(info.stext, bytes))
+        Ok(Self::new(image.start, bytes))
     }
 
     /// Address of the first byte.

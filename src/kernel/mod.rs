@@ -5,9 +5,9 @@
 //! [`Kernel`] reads memory by it. [`Kernel::attach`] goes the whole way:
 //!
 //! ```text
-//! guest memory --scan--> VMCOREINFO --locate--> page tables, KASLR offset
-//!                                                        |
-//!            kallsyms (told or searched), BTF <--copy--- kernel image
+//! where it was before, a vCPU's page tables, or VMCOREINFO --> kernel image
+//!                                                                  |
+//!            kallsyms (told or searched), BTF <--------copy--------+
 //!                          |
 //! Declarations --resolve-> Profile --check--> Kernel
 //!                          |   ^
@@ -18,7 +18,9 @@
 //! No file of the guest's kernel is needed and no version number is looked at.
 
 mod attach;
+mod banner;
 pub mod btf;
+mod build_id;
 mod cache;
 mod declare;
 mod error;
@@ -29,11 +31,16 @@ mod image_copy;
 pub mod kallsyms;
 mod profile;
 mod resolve;
+mod search;
+mod sighting;
 #[cfg(test)]
 mod tests;
+mod types;
+mod vcpu;
 pub mod vmcoreinfo;
+mod wanted;
 
-pub use attach::{AttachDurations, AttachReport};
+pub use attach::{AttachDurations, AttachOptions, AttachReport, Found, FoundBy, find};
 pub use cache::{InstanceId, ProfileCache};
 pub use declare::{Declarations, FieldDecl, StructDecl, SymbolDecl};
 pub use error::KernelError;

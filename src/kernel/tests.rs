@@ -10,7 +10,7 @@ use super::btf::{kind, tests::Builder};
 use super::kallsyms::tests::{LAYOUTS, START, image};
 use super::*;
 use crate::memory::tests::region;
-use crate::memory::{GuestMemory, GuestPhys, GuestVirt};
+use crate::memory::{CpuPaging, GuestMemory, GuestPhys, GuestVirt, PageTableLevels};
 
 const RAM: u64 = 8 << 20;
 const NOTE: u64 = 0x5000;
@@ -21,6 +21,7 @@ const INSTANCE: InstanceId = InstanceId { pid: 1, start_time: 2 };
 
 // Offsets in the kernel image, which fills 2 MiB.
 const BANNER: u64 = 0x800;
+const NOTES: u64 = 0xc00;
 const TYPES: u64 = 0x8_0000;
 const TOP_TABLE: u64 = 0x10_0000;
 const VARIABLES: u64 = 0x11_0000;
@@ -72,6 +73,13 @@ fn put(ram: &mut [u8], at: u64, bytes: &[u8]) {
     ram[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
 }
 
+fn build_id_note() -> Vec<u8> {
+    let mut note: Vec<u8> = [4u32, 20, 3].iter().flat_map(|word| word.to_le_bytes()).collect();
+    note.extend(b"GNU\0");
+    note.extend((0..20).map(|byte| u8::from_str_radix(&BUILD_ID[byte * 2..][..2], 16).unwrap()));
+    note
+}
+
 fn types(spec: Spec) -> Vec<u8> {
     let mut btf = Builder::new();
     let int = btf.int("int", 4, 1);
@@ -92,6 +100,8 @@ fn boot(ram: &mut [u8], spec: Spec) {
         (0, "T_stext"),
         (spec.startup, "Tsecondary_startup_64"),
         (BANNER, "Dlinux_banner"),
+        (NOTES, "R__start_notes"),
+        (NOTES + 36, "R__stop_notes"),
         (TYPES, "D__start_BTF"),
         (TYPES + types.len() as u64, "D__stop_BTF"),
         (TOP_TABLE, "Dinit_top_pgt"),
@@ -107,6 +117,7 @@ fn boot(ram: &mut [u8], spec: Spec) {
     let (image, tables) = image(LAYOUTS[spec.layout], &symbols);
     put(ram, spec.phys, &image);
     put(ram, spec.phys + BANNER, b"Linux version 6.1.0-test (somebody@somewhere)\n\0");
+    put(ram, spec.phys + NOTES, &build_id_note());
     put(ram, spec.phys + TYPES, &types);
     put(ram, spec.phys + INIT_TASK, b"swapper/0\0");
     let variables = [PAGE_OFFSET, 0xffff_ea00_0000_0000, PAGE_OFFSET + REAL_MODE_HEADER];
@@ -153,7 +164,27 @@ fn memory(ram: &[u8]) -> Arc<GuestMemory> {
 }
 
 fn attach(ram: &[u8], cache: &ProfileCache) -> Result<(Kernel, AttachReport), KernelError> {
-    Kernel::attach(memory(ram), &DECLARATIONS, cache, Some(INSTANCE))
+    attach_with(ram, cache, &DECLARATIONS, &|| Vec::new())
+}
+
+/// Attaches to a VM whose CPUs are in the kernel at `spec`.
+fn attach_by_cpu(
+    ram: &[u8],
+    cache: &ProfileCache,
+    spec: Spec,
+) -> Result<(Kernel, AttachReport), KernelError> {
+    let paging = CpuPaging { cr3: spec.phys + TOP_TABLE, levels: PageTableLevels::Four };
+    attach_with(ram, cache, &DECLARATIONS, &|| vec![paging])
+}
+
+fn attach_with(
+    ram: &[u8],
+    cache: &ProfileCache,
+    declarations: &Declarations,
+    cpus: &dyn Fn() -> Vec<CpuPaging>,
+) -> Result<(Kernel, AttachReport), KernelError> {
+    let options = AttachOptions { declarations, cache, instance: Some(INSTANCE), cpus };
+    Kernel::attach(memory(ram), &options)
 }
 
 fn pid_offset(kernel: &Kernel) -> u64 {
@@ -167,7 +198,7 @@ fn a_kernel_is_found_in_every_layout() {
         boot(&mut ram, Spec { layout, ..KERNEL });
         let (kernel, report) = attach(&ram, &ProfileCache::none()).unwrap();
         assert!(!report.from_cache);
-        assert_eq!(report.vmcoreinfo, GuestPhys::new(NOTE));
+        assert_eq!(report.found_by, FoundBy::Vmcoreinfo(GuestPhys::new(NOTE)));
         assert_eq!(kernel.release(), "6.1.0-test");
         assert_eq!(kernel.profile().symbols["init_task"], START + INIT_TASK - KASLR_OFFSET);
         assert_eq!(kernel.symbol("runqueues"), Some(GuestVirt::new(START + INIT_TASK + 0x1000)));
@@ -176,6 +207,46 @@ fn a_kernel_is_found_in_every_layout() {
         kernel.read(GuestVirt::new(START + INIT_TASK), &mut comm).unwrap();
         assert_eq!(&comm, b"swapper");
     }
+}
+
+#[test]
+fn a_kernel_without_a_note_is_found_by_a_cpu_in_every_layout() {
+    for layout in 0..LAYOUTS.len() {
+        let mut ram = empty();
+        let spec = Spec { layout, ..KERNEL };
+        boot(&mut ram, spec);
+        let (by_note, _) = attach(&ram, &ProfileCache::none()).unwrap();
+        put(&mut ram, NOTE, &[0; 4096]);
+        assert!(attach(&ram, &ProfileCache::none()).is_err());
+        let (kernel, report) = attach_by_cpu(&ram, &ProfileCache::none(), spec).unwrap();
+        assert_eq!(report.found_by, FoundBy::Cpu);
+        assert_eq!(kernel.located(), by_note.located());
+        assert_eq!(kernel.profile(), by_note.profile());
+    }
+}
+
+#[test]
+fn a_cpu_in_user_mode_under_page_table_isolation_leads_to_the_kernel() {
+    let mut ram = empty();
+    boot(&mut ram, KERNEL);
+    put(&mut ram, NOTE, &[0; 4096]);
+    // The halves of a pair are neighbours; the user's maps one page of entry
+    // code. CR3 also has a PCID.
+    let (kernel_half, user_half) = (0x70_0000, 0x70_1000);
+    let top = KERNEL.phys + TOP_TABLE;
+    ram.copy_within(top as usize..top as usize + 0x1000, kernel_half);
+    for (table, index, entry) in
+        [(user_half, 511, 0x70_2003), (0x70_2000, 510, 0x70_3003), (0x70_3000, 80, 0x70_4003)]
+    {
+        put(&mut ram, table as u64 + index * 8, &u64::to_le_bytes(entry));
+    }
+    put(&mut ram, 0x70_4000, &u64::to_le_bytes(KERNEL.phys | 1));
+    let cr3 = user_half as u64 | 0x5;
+    let cpu = CpuPaging { cr3, levels: PageTableLevels::Four };
+    let (kernel, report) =
+        attach_with(&ram, &ProfileCache::none(), &DECLARATIONS, &|| vec![cpu]).unwrap();
+    assert_eq!(report.found_by, FoundBy::Cpu);
+    assert_eq!(kernel.located().page_table, GuestPhys::new(top));
 }
 
 #[test]
@@ -188,7 +259,7 @@ fn a_second_attach_uses_the_cache_and_other_declarations_do_not() {
     let (warm, report) = attach(&ram, &cache).unwrap();
     assert!(report.from_cache);
     assert_eq!(cold.profile(), warm.profile());
-    let (_, report) = Kernel::attach(memory(&ram), &MORE, &cache, Some(INSTANCE)).unwrap();
+    let (_, report) = attach_with(&ram, &cache, &MORE, &|| Vec::new()).unwrap();
     assert!(!report.from_cache);
 }
 
@@ -202,10 +273,10 @@ fn a_kernel_that_moved_is_found_again() {
     let mut ram = empty();
     let note = 0x7_7000;
     boot(&mut ram, Spec { note, phys: 0x40_0000, ..KERNEL });
-    for _ in 0..2 {
+    for found_by in [FoundBy::Vmcoreinfo(GuestPhys::new(note)), FoundBy::Cache] {
         let (_, report) = attach(&ram, &cache).unwrap();
         assert!(report.from_cache);
-        assert_eq!(report.vmcoreinfo, GuestPhys::new(note));
+        assert_eq!(report.found_by, found_by);
     }
 }
 
@@ -249,7 +320,7 @@ fn a_kernel_of_before_the_reboot_is_not_attached_to() {
     attach(&ram, &cache).unwrap();
     boot(&mut ram, new);
     let (kernel, report) = attach(&ram, &cache).unwrap();
-    assert_eq!(report.vmcoreinfo, GuestPhys::new(new.note));
+    assert_eq!(report.found_by, FoundBy::Vmcoreinfo(GuestPhys::new(new.note)));
     assert_eq!(pid_offset(&kernel), 32);
 }
 
@@ -272,7 +343,8 @@ fn what_the_kernel_lacks_is_named() {
     };
     let mut ram = empty();
     boot(&mut ram, KERNEL);
-    let error = Kernel::attach(memory(&ram), &LACKING, &ProfileCache::none(), None).unwrap_err();
+    let attached = attach_with(&ram, &ProfileCache::none(), &LACKING, &|| Vec::new());
+    let error = attached.unwrap_err();
     assert_eq!(error.to_string(), "kernel 6.1.0-test has no symbol: absent, gone");
 }
 
@@ -298,8 +370,12 @@ proptest! {
             ][place];
             ram[(start + u64::from(offset) % 0x1000) as usize] = byte;
         }
-        if let Ok((kernel, _)) = attach(&ram, &ProfileCache::none()) {
-            prop_assert_eq!(kernel.release(), "6.1.0-test");
+        for attached in [
+            attach(&ram, &ProfileCache::none()),
+            attach_by_cpu(&ram, &ProfileCache::none(), KERNEL),
+        ] {
+            let release = attached.map(|(kernel, _)| kernel.release().to_owned());
+            prop_assert!(release.is_err() || release.is_ok_and(|release| release == "6.1.0-test"));
         }
     }
 }

@@ -20,13 +20,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::memory::{
-    AddressSpace, GuestMemory, GuestPhys, GuestVirt, PAGE_SIZE, PageTableLevels, Region,
-};
+use crate::memory::{GuestMemory, GuestPhys, GuestVirt, PAGE_SIZE, PageTableLevels, Region};
 
+use super::banner;
 use super::error::KernelError;
 use super::image::{Located, START_KERNEL_MAP};
 use super::kallsyms::TableAddresses;
+use super::sighting::Sighting;
 
 /// Bytes of text at most: `VMCOREINFO_BYTES` is one page.
 const TEXT_MAX: usize = PAGE_SIZE as usize;
@@ -35,8 +35,6 @@ const NOTE_HEADER: usize = 24;
 const NOTE_NAME: &[u8; 11] = b"VMCOREINFO\0";
 /// How the text begins on every kernel.
 const TEXT_START: &[u8; 10] = b"OSRELEASE=";
-/// `__NEW_UTS_LEN` (`include/uapi/linux/utsname.h`).
-const RELEASE_MAX: usize = 64;
 /// Hexadecimal digits of a build ID at most; SHA-1 has 40.
 const BUILD_ID_MAX: usize = 128;
 /// Guest memory looked at in one piece. A backing that is not mapped copies it.
@@ -75,7 +73,7 @@ impl VmcoreInfo {
         let malformed = KernelError::Vmcoreinfo;
         let release = lines
             .find("OSRELEASE")
-            .filter(|release| release.len() <= RELEASE_MAX && is_word(release))
+            .filter(|release| banner::is_release(release))
             .ok_or(malformed("no OSRELEASE"))?;
         let build_id = lines.find("BUILD-ID").map(|id| {
             let hexadecimal = id.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -119,12 +117,6 @@ impl VmcoreInfo {
         Self::parse(&text)
     }
 
-    /// The physical address of an address in the kernel image, by the formula
-    /// of `__phys_addr()` (`arch/x86/mm/physaddr.c`).
-    pub fn image_phys(&self, addr: GuestVirt) -> GuestPhys {
-        GuestPhys::new(addr.get().wrapping_sub(START_KERNEL_MAP).wrapping_add(self.phys_base))
-    }
-
     /// Where the kernel lies, once its own page tables have confirmed it.
     ///
     /// # Errors
@@ -132,21 +124,36 @@ impl VmcoreInfo {
     /// [`KernelError::Vmcoreinfo`] where the page tables do not map the image
     /// to where `phys_base` says.
     pub fn locate(&self, memory: &Arc<GuestMemory>) -> Result<Located, KernelError> {
-        let root = self.image_phys(self.page_table);
-        let space = AddressSpace::new(memory.clone(), root, self.levels);
+        let mut located = Located {
+            kaslr_offset: self.kaslr_offset,
+            phys_base: self.phys_base,
+            page_table: GuestPhys::new(0),
+            levels: self.levels,
+        };
+        located.page_table = located.image_phys(self.page_table);
+        let space = located.space(memory);
         for addr in [self.stext, self.page_table] {
             let mapped = space.translate(addr).map(|(phys, _)| phys).ok();
-            if addr.get() < START_KERNEL_MAP || mapped != Some(self.image_phys(addr)) {
+            if addr.get() < START_KERNEL_MAP || mapped != Some(located.image_phys(addr)) {
                 let why = "the kernel's page tables do not map the kernel image";
                 return Err(KernelError::Vmcoreinfo(why));
             }
         }
-        Ok(Located {
-            kaslr_offset: self.kaslr_offset,
-            phys_base: self.phys_base,
-            page_table: root,
-            levels: self.levels,
-        })
+        Ok(located)
+    }
+}
+
+impl VmcoreInfo {
+    /// What it claims, once it is [located](Self::locate). `init_top_pgt` is
+    /// among the data behind the constants.
+    pub(super) fn sighting(self, located: Located) -> Sighting {
+        Sighting {
+            release: self.release,
+            build_id: self.build_id,
+            located,
+            image: self.stext..self.page_table,
+            kallsyms: self.kallsyms,
+        }
     }
 }
 
@@ -215,11 +222,6 @@ fn text_place(head: &[u8; NOTE_HEADER]) -> Option<(usize, usize)> {
     let header = sizes[..4] == (NOTE_NAME.len() as u32).to_le_bytes() && sizes[8..] == [0; 4];
     (header && name.starts_with(NOTE_NAME) && descsz > 0)
         .then_some((NOTE_HEADER, descsz.min(TEXT_MAX)))
-}
-
-/// A word as a release or a host name is: printable, without blanks.
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// `KEY=VALUE` lines, up to the first byte that is not text.
@@ -297,7 +299,6 @@ mod tests {
         assert_eq!(info.phys_base.cast_signed(), -203_423_744);
         assert_eq!(info.levels, PageTableLevels::Five);
         assert_eq!(info.kallsyms, None);
-        assert_eq!(info.image_phys(GuestVirt::new(0xffff_ffff_9aa0_0000)).get(), 0x0e80_0000);
     }
 
     #[test]
@@ -352,7 +353,7 @@ mod tests {
             }
             bytes.truncate(cut);
             if let Ok(info) = VmcoreInfo::parse(&bytes) {
-                prop_assert!(info.release.len() <= RELEASE_MAX);
+                prop_assert!(banner::is_release(&info.release));
                 let memory = Arc::new(GuestMemory::new(vec![region(0, vec![0; 8192])]).unwrap());
                 prop_assert!(info.locate(&memory).is_err());
             }

@@ -20,4 +20,4 @@ pub(crate) use guest::tests;
 pub use address::{GuestPhys, GuestVirt, PAGE_SIZE, Pfn};
 pub use guest::{Backing, GuestMemory, MemoryError, Region};
 pub use mapped::MappedFile;
-pub use paging::{AddressSpace, Entry, Leaf, PageTableLevels};
+pub use paging::{AddressSpace, CpuPaging, Entry, Leaf, PageTableLevels};

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::address::{GuestPhys, GuestVirt, PAGE_SIZE};
 use super::guest::{GuestMemory, MemoryError};
 
@@ -19,7 +21,7 @@ const PROT_NONE_INVERTED: u64 = 0x000f_ffff_ffff_f000;
 const ENTRIES: u64 = 512;
 
 /// How many levels a guest's page tables have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum PageTableLevels {
     /// `CR4.LA57` clear: 48-bit addresses.
     Four,
@@ -40,6 +42,30 @@ impl PageTableLevels {
         let unused = 64 - (12 + 9 * self.count());
         let raw = addr.get();
         ((raw << unused).cast_signed() >> unused).cast_unsigned() == raw
+    }
+}
+
+/// The page tables that a CPU uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CpuPaging {
+    /// Its `CR3`: the top table's address, with flags or a PCID below.
+    pub cr3: u64,
+    /// How many levels the tables have.
+    pub levels: PageTableLevels,
+}
+
+impl CpuPaging {
+    /// What the control registers say; `None` for a CPU that is not in long
+    /// mode, as one that was never started.
+    pub fn from_registers(cr0: u64, cr3: u64, cr4: u64, efer: u64) -> Option<Self> {
+        const CR0_PG: u64 = 1 << 31;
+        const CR4_LA57: u64 = 1 << 12;
+        const EFER_LMA: u64 = 1 << 10;
+        let levels = match cr4 & CR4_LA57 {
+            0 => PageTableLevels::Four,
+            _ => PageTableLevels::Five,
+        };
+        (cr0 & CR0_PG != 0 && efer & EFER_LMA != 0).then_some(Self { cr3, levels })
     }
 }
 
@@ -88,6 +114,11 @@ impl AddressSpace {
     /// The physical memory below.
     pub fn memory(&self) -> &Arc<GuestMemory> {
         &self.memory
+    }
+
+    /// Where the top page table is.
+    pub fn root(&self) -> GuestPhys {
+        self.root
     }
 
     /// How many levels the tables have.

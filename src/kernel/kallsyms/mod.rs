@@ -17,13 +17,17 @@ mod search;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
+
+use serde::{Deserialize, Serialize};
 
 use crate::memory::GuestVirt;
 
 use super::error::KernelError;
 use super::image::START_KERNEL_MAP;
 use super::image_copy::ImageCopy;
+use super::wanted::WantedSymbols;
 
 /// Symbols at most. Debian's kernels have under 190 000.
 const SYMBOLS_MAX: u32 = 1 << 20;
@@ -38,7 +42,7 @@ const NAME_MAX: usize = 1024;
 const TOKENS: usize = 256;
 
 /// Where the tables lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableAddresses {
     /// `kallsyms_num_syms`: a 32-bit number.
     pub num_syms: GuestVirt,
@@ -57,13 +61,12 @@ pub struct TableAddresses {
 
 impl TableAddresses {
     /// The tables, without what KASLR relocates.
-    fn parts(&self, count: u32) -> Option<Vec<Range<GuestVirt>>> {
-        let part = |start: GuestVirt, len| Some(start..start.checked_add(len)?);
-        Some(vec![
+    fn parts(&self, count: u32) -> Option<[Range<GuestVirt>; 3]> {
+        Some([
             self.names..self.token_table,
             // The index follows the token table in every layout.
             self.token_table..self.token_index.checked_add(TOKENS as u64 * 2)?,
-            part(self.offsets, u64::from(count) * 4)?,
+            self.offsets..self.offsets.checked_add(u64::from(count) * 4)?,
         ])
     }
 }
@@ -117,7 +120,8 @@ pub struct Kallsyms<'a> {
     tokens: Tokens<'a>,
     offsets: &'a [u8],
     coding: Coding,
-    parts: Vec<Range<GuestVirt>>,
+    tables: TableAddresses,
+    parts: [Range<GuestVirt>; 3],
 }
 
 impl<'a> Kallsyms<'a> {
@@ -147,6 +151,7 @@ impl<'a> Kallsyms<'a> {
             tokens: Tokens::read(image, tables).ok_or(bad("no tokens"))?,
             offsets,
             coding: coding(offsets, base, tables.offsets),
+            tables: *tables,
             parts: tables.parts(count).ok_or(bad("they leave the address space"))?,
         };
         if !symbols.fits(image.start()) {
@@ -201,34 +206,33 @@ impl<'a> Kallsyms<'a> {
         Ok(None)
     }
 
-    /// The bytes between two symbols; `None` where the kernel lacks one.
+    /// The addresses of those of `names` that there are. Static symbols of
+    /// several files may share a name with the global one; the first is taken
+    /// where none is global.
     ///
     /// # Errors
     ///
     /// As [`visit`](Self::visit).
-    pub fn range_of(
+    pub fn find<'n>(
         &self,
-        start: &str,
-        end: &str,
-    ) -> Result<Option<Range<GuestVirt>>, KernelError> {
-        let (mut from, mut to) = (None, None);
-        let found = self.visit(|symbol| {
-            if symbol.name == start {
-                from = Some(symbol.addr);
-            } else if symbol.name == end {
-                to = Some(symbol.addr);
-            }
-            match (from, to) {
-                (Some(from), Some(to)) => ControlFlow::Break(from..to),
-                _ => ControlFlow::Continue(()),
-            }
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<BTreeMap<String, u64>, KernelError> {
+        let mut wanted = WantedSymbols::new(names);
+        self.visit(|symbol| {
+            wanted.offer(symbol.name, symbol.addr.get(), symbol.kind.is_ascii_uppercase());
+            ControlFlow::<()>::Continue(())
         })?;
-        Ok(found)
+        Ok(wanted.found())
+    }
+
+    /// Where the tables are.
+    pub fn tables(&self) -> TableAddresses {
+        self.tables
     }
 
     /// The parts of the image that the symbols were read from.
-    pub fn parts(&self) -> Vec<Range<GuestVirt>> {
-        self.parts.clone()
+    pub fn parts(&self) -> &[Range<GuestVirt>] {
+        &self.parts
     }
 
     fn addresses(&self) -> impl Iterator<Item = GuestVirt> {
