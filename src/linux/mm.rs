@@ -5,7 +5,8 @@ use crate::memory::{AddressSpace, GuestVirt};
 
 use super::file::File;
 use super::maple_tree::MapleTree;
-use super::view::{Array, Embedded, Ptr, Raw, Struct};
+use super::percpu_counter::PercpuCounter;
+use super::view::{Array, Embedded, Ptr, Raw, Struct, Value};
 use super::vma::Vma;
 
 /// Most VMAs that are read of one process. The default of
@@ -72,10 +73,9 @@ kernel_struct! {
         exe_file: Ptr<File<'k>> = ["exe_file"],
         /// AIO contexts, if there are any.
         ioctx_table: GuestVirt = ["ioctx_table"],
-        /// Resident pages by kind, up to 6.1: `atomic_long_t[4]`.
-        rss_atomic: Raw = ?["rss_stat.count"],
-        /// Resident pages by kind, later: `struct percpu_counter[4]`.
-        rss_percpu: Array<PercpuCounter<'k>> = ["rss_stat"],
+        /// Resident pages by kind: a [`MmRssStat`] up to 6.1, later
+        /// `struct percpu_counter[4]`.
+        rss_stat: Raw = ["rss_stat"],
         /// Size of all VMAs in pages.
         total_vm: u64 = ["total_vm"],
         /// `VM_*` flags of new VMAs: `mlockall(MCL_FUTURE)`.
@@ -96,10 +96,10 @@ kernel_struct! {
 }
 
 kernel_struct! {
-    /// A counter with a part for each CPU: `struct percpu_counter`.
-    pub struct PercpuCounter: "percpu_counter" {
-        /// What the CPUs have handed in.
-        count: i64 = ["count"],
+    /// Resident pages by kind, up to 6.1: `struct mm_rss_stat`.
+    (optional) pub struct MmRssStat: "mm_rss_stat" {
+        /// `atomic_long_t[4]`.
+        count: Raw = ?["count"],
     }
 }
 
@@ -108,24 +108,25 @@ kernel_struct! {
 const RESIDENT_KINDS: [u64; 3] = [0, 1, 3];
 
 impl<'k> Mm<'k> {
-    /// Resident pages, as `VmRSS` of `/proc/PID/status` counts them: without
-    /// what threads (up to 6.1, 64 pages each at most: `TASK_RSS_EVENTS_THRESH`,
-    /// `mm/memory.c`) or CPUs (later; `percpu_counter_batch` pages, 32 at least)
-    /// have counted and not yet handed in.
+    /// Resident pages, as `VmRSS` of `/proc/PID/status` counts them. Up to 6.1
+    /// without what threads have counted and not yet handed in, 64 pages each
+    /// at most (`TASK_RSS_EVENTS_THRESH`, `mm/memory.c`); later with what the
+    /// CPUs have, which `/proc` leaves out.
     ///
     /// # Errors
     ///
     /// Where guest memory cannot be read.
     pub fn resident_pages(&self) -> Result<u64, KernelError> {
+        let (kernel, place) = (self.kernel(), self.rss_stat()?);
         let mut pages = 0_u64;
         for kind in RESIDENT_KINDS {
-            let count = match self.rss_atomic()? {
+            let count = match MmRssStat::at(kernel, place.addr())?.count()? {
                 Some(counters) => {
                     let mut word = [0; 8];
-                    self.kernel().read(counters.addr().wrapping_add(kind * 8), &mut word)?;
+                    kernel.read(counters.addr().wrapping_add(kind * 8), &mut word)?;
                     i64::from_le_bytes(word)
                 }
-                None => self.rss_percpu()?.get(kind)?.count()?,
+                None => Array::<PercpuCounter<'_>>::load(place)?.get(kind)?.sum()?,
             };
             // A kind can be negative for a moment (`get_mm_counter()`).
             pages = pages.saturating_add(u64::try_from(count).unwrap_or(0));

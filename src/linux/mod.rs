@@ -19,6 +19,7 @@ mod nsproxy;
 mod page;
 mod path;
 mod percpu;
+mod percpu_counter;
 mod pid;
 mod pt_regs;
 mod sched;
@@ -37,7 +38,7 @@ pub use fpu::{Fpstate, Fpu};
 pub use hrtimer::{CpuItimer, Hrtimer};
 pub use list::ListHead;
 pub use maple_tree::MapleTree;
-pub use mm::{Mm, MmFlags, PercpuCounter, VdsoImage};
+pub use mm::{Mm, MmFlags, MmRssStat, VdsoImage};
 pub use namespace::{
     CgroupNamespace, IpcNamespace, MntNamespace, NetNamespace, NsCommon, PidNamespace,
     ProcNsOperations, TimeNamespace, UserNamespace, UtsNamespace,
@@ -49,6 +50,7 @@ pub use path::{
     SuperBlock, VfsMount,
 };
 pub use percpu::per_cpu;
+pub use percpu_counter::PercpuCounter;
 pub use pid::{Pid, Upid};
 pub use pt_regs::PtRegs;
 pub use sched::{CallSingleNode, CpuInfo, Rq};

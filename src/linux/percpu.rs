@@ -7,24 +7,49 @@ use crate::memory::GuestVirt;
 /// `CONFIG_MAXSMP`).
 pub const MAX_CPUS: u32 = 8192;
 
-/// The address of `symbol` (a name in [`DECLARATIONS`](super::DECLARATIONS)) of
-/// CPU number `cpu`: the symbol plus `__per_cpu_offset[cpu]`, modulo 2^64.
+/// How many CPUs the kernel counts at most, from 0 on: `nr_cpu_ids`.
 ///
 /// # Errors
 ///
-/// [`KernelError::MissingSymbol`], [`KernelError::Corrupt`] for a CPU number
-/// that no kernel has, or an error of reading.
-pub fn per_cpu(kernel: &Kernel, symbol: &'static str, cpu: u32) -> Result<GuestVirt, KernelError> {
-    let offsets = super::symbol(kernel, "__per_cpu_offset")?;
+/// [`KernelError::Corrupt`] for more than any kernel has, or an error of
+/// reading.
+pub fn cpus(kernel: &Kernel) -> Result<u32, KernelError> {
+    let addr = super::symbol(kernel, "nr_cpu_ids")?;
+    let mut word = [0; 4];
+    kernel.read(addr, &mut word)?;
+    match u32::from_le_bytes(word) {
+        count @ 1..=MAX_CPUS => Ok(count),
+        count => {
+            let why = format!("there are no {count} CPUs");
+            Err(KernelError::Corrupt { what: "nr_cpu_ids".into(), addr, why })
+        }
+    }
+}
+
+/// What is added to the address of a per-CPU variable to get CPU number `cpu`'s:
+/// `__per_cpu_offset[cpu]`.
+///
+/// # Errors
+///
+/// [`KernelError::Corrupt`] for a CPU number that no kernel has, or an error of
+/// reading.
+pub fn per_cpu_offset(kernel: &Kernel, cpu: u32) -> Result<u64, KernelError> {
+    let addr = super::symbol(kernel, "__per_cpu_offset")?;
     if cpu >= MAX_CPUS {
-        let what = format!("the CPU of {symbol}");
-        return Err(KernelError::Corrupt {
-            what,
-            addr: offsets,
-            why: format!("there is no CPU {cpu}"),
-        });
+        let why = format!("there is no CPU {cpu}");
+        return Err(KernelError::Corrupt { what: "__per_cpu_offset".into(), addr, why });
     }
     let mut offset = [0; 8];
-    kernel.read(offsets.wrapping_add(u64::from(cpu) * 8), &mut offset)?;
-    Ok(super::symbol(kernel, symbol)?.wrapping_add(u64::from_le_bytes(offset)))
+    kernel.read(addr.wrapping_add(u64::from(cpu) * 8), &mut offset)?;
+    Ok(u64::from_le_bytes(offset))
+}
+
+/// The address of `symbol` (a name in [`DECLARATIONS`](super::DECLARATIONS)) of
+/// CPU number `cpu`: the symbol plus its offset, modulo 2^64.
+///
+/// # Errors
+///
+/// [`KernelError::MissingSymbol`], or as [`per_cpu_offset`].
+pub fn per_cpu(kernel: &Kernel, symbol: &'static str, cpu: u32) -> Result<GuestVirt, KernelError> {
+    Ok(super::symbol(kernel, symbol)?.wrapping_add(per_cpu_offset(kernel, cpu)?))
 }

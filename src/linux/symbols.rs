@@ -24,6 +24,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         VdsoImage::declaration(),
         Page::declaration(),
         NsProxy::declaration(),
+        MmRssStat::declaration(),
         PercpuCounter::declaration(),
         Vma::declaration(),
         SpecialMapping::declaration(),
@@ -76,6 +77,7 @@ pub static DECLARATIONS: Declarations = Declarations {
     symbols: &[
         required(&["init_task"]),
         required(&["__per_cpu_offset"]),
+        required(&["nr_cpu_ids"]),
         required(&["runqueues"]),
         required(&["call_single_queue"]),
         required(&["cpu_info"]),
