@@ -6,6 +6,13 @@ use super::ids::{FileIds, FileUse};
 use super::{proto, vma};
 use crate::snapshot::Mm;
 
+/// `AT_VECTOR_SIZE` of CRIU on x86-64 (`criu/arch/x86/include/asm/types.h`):
+/// words of an auxiliary vector that it reads when it dumps, and takes when it
+/// restores. The kernel fills up what `PR_SET_MM_MAP` is not given with
+/// `AT_NULL`. Up to 6.1 a vector ends within; that of 6.12 is longer by its end
+/// mark.
+pub const MAX_AUXV: usize = 44;
+
 /// `mm-PID.img`
 pub fn image(mm: &Mm, files: &FileIds) -> Result<Vec<u8>, EncodeError> {
     let mut image = ImageWriter::new(ImageKind::Mm);
@@ -27,7 +34,7 @@ fn entry(mm: &Mm, files: &FileIds) -> Result<proto::MmEntry, EncodeError> {
         mm_env_start: mm.env_start,
         mm_env_end: mm.env_end,
         exe_file_id: files.get(FileUse::Mapped(mm.exe))?,
-        mm_saved_auxv: mm.saved_auxv.clone(),
+        mm_saved_auxv: mm.saved_auxv.iter().copied().take(MAX_AUXV).collect(),
         vmas: mm.vmas.iter().map(|area| vma::entry(area, files)).collect::<Result<_, _>>()?,
         dumpable: Some(mm.dumpable as i32),
         aios: Vec::new(),

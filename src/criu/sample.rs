@@ -129,7 +129,8 @@ fn mm(exe: Id<FilePath>) -> Mm {
         arg_end: USER_STACK + 0x1110,
         env_start: USER_STACK + 0x1110,
         env_end: USER_STACK + 0x1200,
-        saved_auxv: vec![6, 4096, 0, 0],
+        // As long as that of 6.12, which is cut for CRIU.
+        saved_auxv: (1..=22).flat_map(|kind| [kind, 4096]).chain([0, 0]).collect(),
         exe,
         dumpable: 1,
         thp_disabled: false,

@@ -2,13 +2,11 @@
 
 use super::{Findings, ImageFindings};
 use crate::criu::container::ImageKind;
+use crate::criu::mm::MAX_AUXV;
 use crate::criu::proto::{FdTypes, MmEntry, VmaEntry};
 use crate::criu::set::{ImageSet, ProcessImages};
 use crate::criu::vma::{TASK_SIZE, map, status};
 use crate::snapshot::{PAGE_SIZE, Protection};
-
-/// `AT_VECTOR_SIZE`: words that `PR_SET_MM_MAP` takes as auxiliary vector.
-const MAX_AUXV: usize = 44;
 
 /// Where the vsyscall page lies in each process.
 const VSYSCALL: u64 = 0xffff_ffff_ff60_0000;
