@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import accel, agent, console, dump, files, image, machine, qemu, recipe
+from . import accel, agent, console, dump, files, image, libvirt, machine, qemu, recipe
 from .errors import VmError
 
 DESCRIPTION = "Runs small Debian VMs for trying and testing ovmigrate."
@@ -29,16 +29,20 @@ exec setsid --fork /bin/sh -c 'echo $$ >&3; exec 3>&-; exec "$@"' sh "$@"
 def up(options, tail: list[str]) -> int:
     """start a VM; returns when its guest agent answers"""
     begin = time.monotonic()
-    qemu.check_installed()
+    if options.libvirt and tail:
+        raise VmError("arguments for QEMU cannot go through libvirt")
+    qemu.check_installed(options.libvirt)
     disk = image.ensure(recipe.load(options.kernel))
     chosen = accel.choose(disk)
     vm = machine.claim(
         options.name, kernel=options.kernel, memory=_bytes(options.memory), cpus=options.cpus, machine=options.machine,
         cpu=options.cpu or ("host" if chosen == "kvm" else "max"), accel=chosen,
-        private_memory=options.private_memory, append=" ".join(options.append))
+        private_memory=options.private_memory, append=" ".join(options.append),
+        libvirt=libvirt.uri() if options.libvirt else None)
     qemu.start(vm, disk, tail)
+    monitor = f"libvirt at {vm.libvirt}" if vm.libvirt else f"QMP at {vm.qmp}"
     print(f"{vm.name} is up in {time.monotonic() - begin:.1f} s: kernel {vm.kernel}, {chosen}, "
-          f"QEMU is PID {vm.pid}, QMP at {vm.qmp}")
+          f"QEMU is PID {vm.pid}, {monitor}")
     return 0
 
 
@@ -92,7 +96,8 @@ def list_(_options, _tail) -> int:
     rows = [("NAME", "PID", "KERNEL", "ACCEL", "MEMORY", "CPUS", "STATE", "QMP")]
     for vm in machine.all_machines():
         state = "up" if vm.is_alive() else "dead" if vm.pid else "starting"
-        rows.append((vm.name, str(vm.pid), vm.kernel, vm.accel, f"{vm.memory >> 20}M", str(vm.cpus), state, vm.qmp))
+        rows.append((vm.name, str(vm.pid), vm.kernel, vm.accel, f"{vm.memory >> 20}M", str(vm.cpus), state,
+                     vm.qmp or vm.libvirt))
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -192,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--cpus", type=int, default=2, metavar="N", help="virtual CPUs (default 2)")
     sub.add_argument("--private-memory", action="store_true",
                      help="plain guest RAM, not a memory backend that can be mapped")
+    sub.add_argument("--libvirt", action="store_true", help="as a domain of a libvirt of these scripts' own")
     sub.add_argument("--cpu", metavar="MODEL", help="QEMU CPU model (default: host under KVM, max under TCG)")
     sub.add_argument("--machine", default="q35", choices=["q35", "pc"], help="machine type (default q35)")
     sub.add_argument("--append", action="append", default=[], metavar="ARGS",

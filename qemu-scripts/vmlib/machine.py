@@ -3,14 +3,12 @@
 import json
 import os
 import re
-import select
 import shutil
-import signal
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import locks, paths
+from . import libvirt, locks, paths, process
 from .errors import VmError
 
 # sun_path of struct sockaddr_un, with its closing zero byte.
@@ -21,8 +19,6 @@ PID_RANGE = 100_000
 SLOTS = 40
 # Name of the virtio serial port that `vm push` sends files through.
 FILES_PORT = "org.ovmigrate.files.0"
-# Time for QEMU to flush its disk and leave after SIGTERM, in seconds.
-QUIT_TIMEOUT = 10
 
 
 @dataclass
@@ -39,6 +35,8 @@ class Machine:
     cpu: str = ""
     accel: str = ""
     private_memory: bool = False
+    libvirt: str | None = None
+    """URI of the libvirt connection, if libvirt runs the VM."""
     append: str = ""
     pid: int = 0
     """PID of QEMU, 0 while it is being started."""
@@ -60,9 +58,10 @@ class Machine:
 
     def __post_init__(self):
         folder = Path(self.folder)
-        self.qmp = str(folder / "qmp.sock")
-        self.test_qmp = str(folder / "test-qmp.sock")
-        self.agent = str(folder / "agent.sock")
+        # libvirt keeps these sockets of its QEMU to itself.
+        self.qmp = "" if self.libvirt else str(folder / "qmp.sock")
+        self.test_qmp = "" if self.libvirt else str(folder / "test-qmp.sock")
+        self.agent = "" if self.libvirt else str(folder / "agent.sock")
         self.files = str(folder / "files.sock")
         self.console = str(folder / "console.sock")
         self.serial_log = str(folder / "serial.log")
@@ -71,7 +70,7 @@ class Machine:
 
     def is_alive(self) -> bool:
         """Whether the QEMU that `up` started still runs (and not another process with its PID)."""
-        return self.pid != 0 and start_time(self.pid) == self.start_time
+        return self.pid != 0 and process.start_time(self.pid) == self.start_time
 
     def save(self) -> None:
         """Writes the record; a reader sees the old one or the new one."""
@@ -85,8 +84,10 @@ class Machine:
 
     def stop(self) -> None:
         """Ends this VM's QEMU, and no other process, and removes what it left."""
+        if self.libvirt:
+            libvirt.stop(self.name)
         if self.is_alive():
-            _end(self.pid, self.start_time)
+            process.end(self.pid, self.start_time)
         if self.overlay:
             Path(self.overlay).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -99,37 +100,6 @@ class Machine:
             if tail := text.splitlines()[-lines:]:
                 parts.append(f"--- last lines of {title}:\n" + "\n".join(tail))
         return "\n".join(parts)
-
-
-def start_time(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot; None if it is gone or a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The command name in parentheses may hold spaces and parentheses itself.
-    fields = stat[stat.rindex(")") + 2:].split()
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def _end(pid: int, started: int) -> None:
-    """SIGTERM, then SIGKILL; through a pidfd, so that a PID reused meanwhile is never hit."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if start_time(pid) != started:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            signal.pidfd_send_signal(handle, number)
-            if select.select([handle], [], [], QUIT_TIMEOUT)[0]:
-                return
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(handle)
-    raise VmError(f"QEMU (PID {pid}) does not die, not even by SIGKILL: it hangs in the host's kernel")
 
 
 def check_name(name: str) -> None:

@@ -7,14 +7,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import agent, paths
+from . import agent, libvirt, libvirt_xml, paths
 from .errors import VmError
 from .image import Image
-from .machine import FILES_PORT, Machine, start_time
+from .machine import FILES_PORT, Machine
+from .process import start_time
 
 # Until the guest agent must have answered, in seconds: some ten times what a
 # boot takes under TCG on an idle machine.
 BOOT_TIMEOUT = 150.0
+# Between two looks for an agent: libvirt says at once that there is none yet.
+AGENT_RETRY = 0.2
 # systemd reports failures only: its start messages would fill the kernel log.
 KERNEL_ARGUMENTS = "console=ttyS0 systemd.log_level=notice systemd.show_status=auto"
 
@@ -33,7 +36,7 @@ def command_line(machine: Machine, image: Image, extra: list[str]) -> list[str]:
         "-accel", "tcg,thread=multi" if machine.accel == "tcg" else machine.accel,
         "-cpu", machine.cpu, "-smp", str(machine.cpus), "-m", f"{mebibytes}M",
         "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd),
-        "-append", f"{KERNEL_ARGUMENTS} {machine.append}".strip(),
+        "-append", kernel_arguments(machine),
         "-drive", f"if=none,id=disk,format=qcow2,file={machine.overlay}", "-device", "virtio-blk-pci,drive=disk",
         "-device", "virtio-rng-pci",
         "-qmp", f"unix:{machine.qmp},server=on,wait=off",
@@ -53,13 +56,21 @@ def command_line(machine: Machine, image: Image, extra: list[str]) -> list[str]:
     return command + extra
 
 
+def kernel_arguments(machine: Machine) -> str:
+    """The command line of the guest's kernel."""
+    return f"{KERNEL_ARGUMENTS} {machine.append}".strip()
+
+
 def start(machine: Machine, image: Image, extra: list[str]) -> None:
     """Starts the VM and returns when its guest agent answers; stops it if that fails."""
     try:
         machine.overlay = str(_make_overlay(machine, image))
         machine.image = str(image.folder)
         machine.save()
-        _launch(machine, command_line(machine, image, extra))
+        if machine.libvirt:
+            _launch_by_libvirt(machine, image)
+        else:
+            _launch(machine, command_line(machine, image, extra))
         _wait_for_agent(machine)
         _set_pid_range(machine)
     except BaseException:
@@ -67,9 +78,9 @@ def start(machine: Machine, image: Image, extra: list[str]) -> None:
         raise
 
 
-def check_installed() -> None:
-    """An error that says what to run if QEMU is not there."""
-    for program in ("qemu-system-x86_64", "qemu-img"):
+def check_installed(with_libvirt: bool) -> None:
+    """An error that says what to run if QEMU, or libvirt where it is wanted, is not there."""
+    for program in ("qemu-system-x86_64", "qemu-img", *(["libvirtd", "virsh"] if with_libvirt else [])):
         if not shutil.which(program):
             raise VmError(f"{program} is not installed: run qemu-scripts/install-packages")
 
@@ -106,6 +117,14 @@ def _launch(machine: Machine, command: list[str]) -> None:
         time.sleep(0.01)
 
 
+def _launch_by_libvirt(machine: Machine, image: Image) -> None:
+    xml = Path(machine.folder) / "domain.xml"
+    xml.write_text(libvirt_xml.domain(machine, image, kernel_arguments(machine)))
+    machine.pid = libvirt.start(machine.name, xml)
+    machine.start_time = start_time(machine.pid) or 0
+    machine.save()
+
+
 def _wait_for_agent(machine: Machine) -> None:
     """Waits for the agent's first answer; gives up early if the guest's kernel or QEMU is dead."""
     deadline = time.monotonic() + BOOT_TIMEOUT
@@ -118,6 +137,7 @@ def _wait_for_agent(machine: Machine) -> None:
             if panicked or not machine.is_alive() or time.monotonic() > deadline:
                 reason = "its kernel panicked" if panicked else str(error)
                 raise VmError(f"{machine.name} did not come up: {reason}\n{machine.log_tail()}") from None
+            time.sleep(AGENT_RETRY)
 
 
 def _set_pid_range(machine: Machine) -> None:

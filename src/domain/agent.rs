@@ -4,7 +4,8 @@
 //! (<https://www.qemu.org/docs/master/interop/qemu-ga-ref.html>). The port has
 //! one socket on the host, which serves one client at a time and does not say
 //! so: another client's connection waits in the listen queue. So a [`Session`]
-//! is short, and one that cannot begin waits for its turn.
+//! is short, and one that cannot begin waits for its turn. Of a libvirt domain
+//! libvirt has the socket, and passes on what its clients call.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::Domain;
 use super::error::{DomainError, Result};
+use super::libvirt::LibvirtDomain;
 use super::socket::{self, LineStream};
 
 /// How long to wait for the socket and for the agent to answer at all.
@@ -48,7 +50,14 @@ const FILE_CHUNK: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Agent {
     domain: String,
-    socket: PathBuf,
+    way: Way,
+}
+
+/// The way to an agent.
+#[derive(Debug, Clone)]
+enum Way {
+    Socket(PathBuf),
+    Libvirt(LibvirtDomain),
 }
 
 /// What a program left when it ended.
@@ -111,12 +120,16 @@ impl Domain {
     ///
     /// [`DomainError::Agent`] where the VM has no port for one.
     pub fn agent(&self) -> Result<Agent> {
-        let socket = self.process.agent_socket().ok_or_else(|| DomainError::Agent {
+        let way = match &self.libvirt {
+            Some(domain) => Some(Way::Libvirt(domain.clone())),
+            None => self.process.agent_socket().map(Way::Socket),
+        };
+        let way = way.ok_or_else(|| DomainError::Agent {
             domain: self.name.clone(),
             reason: "QEMU was started without a virtserialport org.qemu.guest_agent.0 on a socket"
                 .into(),
         })?;
-        Ok(Agent { domain: self.name.clone(), socket })
+        Ok(Agent { domain: self.name.clone(), way })
     }
 }
 
@@ -187,6 +200,21 @@ impl Agent {
         written
     }
 
+    fn call_by_libvirt(
+        &self,
+        domain: &LibvirtDomain,
+        command: &str,
+        request: &Value,
+    ) -> Result<Value> {
+        // What it says of the class CommandNotFound (`qemuAgentStringifyErrorClass`).
+        let unknown = |reason: &str| reason.contains("command has not been found");
+        let answer = domain.agent(request, CALL_LIMIT);
+        let mut answer =
+            answer.map_err(|reason| self.error(refusal(command, &reason, unknown(&reason))))?;
+        let none = || self.error(format!("the answer to {command} is not understood"));
+        answer.get_mut("return").map(Value::take).ok_or_else(none)
+    }
+
     fn error(&self, reason: impl Into<String>) -> DomainError {
         DomainError::Agent { domain: self.domain.clone(), reason: reason.into() }
     }
@@ -227,30 +255,41 @@ impl Program<'_> {
 #[derive(Debug)]
 struct Session<'a> {
     agent: &'a Agent,
-    lines: LineStream,
+    line: Line<'a>,
+}
+
+/// An open way to an agent.
+#[derive(Debug)]
+enum Line<'a> {
+    Socket(LineStream),
+    Libvirt(&'a LibvirtDomain),
 }
 
 impl<'a> Session<'a> {
     /// Waits for the socket and until the agent answers to us.
     fn open(agent: &'a Agent) -> Result<Self> {
+        let path = match &agent.way {
+            Way::Socket(path) => path,
+            Way::Libvirt(domain) => return Ok(Self { agent, line: Line::Libvirt(domain) }),
+        };
         let deadline = Instant::now() + SESSION_LIMIT;
-        let stream = socket::connect(&agent.socket, deadline).map_err(|e| match e.kind() {
+        let stream = socket::connect(path, deadline).map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => agent.error("another client holds its socket"),
-            _ => DomainError::io(format!("cannot connect to {}", agent.socket.display()), e),
+            _ => DomainError::io(format!("cannot connect to {}", path.display()), e),
         })?;
-        let mut session = Self { agent, lines: LineStream::new(stream, ANSWER_LIMIT) };
-        session.synchronise(deadline).map_err(|e| match e.kind() {
+        let mut lines = LineStream::new(stream, ANSWER_LIMIT);
+        Self::synchronise(&mut lines, deadline).map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => agent.error(
                 "it does not answer: it is not running in the guest, the VM is paused, \
                  or another client holds its socket",
             ),
             _ => agent.error(e.to_string()),
         })?;
-        Ok(session)
+        Ok(Self { agent, line: Line::Socket(lines) })
     }
 
     /// Drops what others have left in both directions.
-    fn synchronise(&mut self, deadline: Instant) -> io::Result<()> {
+    fn synchronise(lines: &mut LineStream, deadline: Instant) -> io::Result<()> {
         // Different from that of an answer to another client or to us before.
         static TURN: AtomicU32 = AtomicU32::new(0);
         let turn = TURN.fetch_add(1, Ordering::Relaxed) & 0xff;
@@ -259,9 +298,9 @@ impl<'a> Session<'a> {
         let mut line = vec![DELIMITER];
         line.extend_from_slice(request.to_string().as_bytes());
         line.push(b'\n');
-        self.lines.send(&line, None, deadline)?;
+        lines.send(&line, None, deadline)?;
         loop {
-            let line = self.lines.receive(deadline)?;
+            let line = lines.receive(deadline)?;
             let Some(at) = line.iter().rposition(|&byte| byte == DELIMITER) else { continue };
             let answer: Option<Value> = serde_json::from_slice(&line[at + 1..]).ok();
             if answer.is_some_and(|answer| answer["return"] == token) {
@@ -275,16 +314,25 @@ impl<'a> Session<'a> {
             io::ErrorKind::TimedOut => self.agent.error(format!("no answer to {command}")),
             _ => self.agent.error(format!("{command}: {e}")),
         };
-        let deadline = Instant::now() + CALL_LIMIT;
         let request = json!({ "execute": command, "arguments": arguments });
+        let lines = match &mut self.line {
+            Line::Socket(lines) => lines,
+            Line::Libvirt(domain) => return self.agent.call_by_libvirt(domain, command, &request),
+        };
+        let deadline = Instant::now() + CALL_LIMIT;
         let request = format!("{request}\n");
-        self.lines.send(request.as_bytes(), None, deadline).map_err(failed)?;
-        let line = self.lines.receive(deadline).map_err(failed)?;
+        lines.send(request.as_bytes(), None, deadline).map_err(failed)?;
+        let line = lines.receive(deadline).map_err(failed)?;
         let mut answer: Value =
             serde_json::from_slice(&line).map_err(|e| failed(io::Error::other(e)))?;
         match answer.get_mut("return") {
             Some(value) => Ok(value.take()),
-            None => Err(self.agent.error(refusal(command, &answer["error"]))),
+            None => {
+                let error = &answer["error"];
+                let reason = error["desc"].as_str().unwrap_or("no reason given");
+                let unknown = error["class"] == "CommandNotFound";
+                Err(self.agent.error(refusal(command, reason, unknown)))
+            }
         }
     }
 
@@ -353,10 +401,8 @@ fn longer(pause: Duration) -> Duration {
 }
 
 /// Why the agent refused a command; where its settings forbid it, which.
-fn refusal(command: &str, error: &Value) -> String {
-    let reason = error["desc"].as_str().unwrap_or("no reason given");
-    let forbidden = error["class"] == "CommandNotFound" || reason.contains("disabled");
-    if !forbidden {
+fn refusal(command: &str, reason: &str, unknown: bool) -> String {
+    if !unknown && !reason.contains("disabled") {
         return format!("{command}: {reason}");
     }
     format!(
@@ -399,7 +445,7 @@ mod tests {
                 }
             }
         });
-        (Agent { domain: "vm1".into(), socket }, dir)
+        (Agent { domain: "vm1".into(), way: Way::Socket(socket) }, dir)
     }
 
     const SOON: Duration = Duration::from_secs(5);

@@ -8,7 +8,9 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum DomainError {
     /// The `--domain` argument has no known form.
-    #[error("bad domain {0:?}: expected the -name of a running QEMU, qmp:PATH or pid:PID")]
+    #[error(
+        "bad domain {0:?}: expected the name of a running QEMU or of a libvirt domain, libvirt:NAME, qmp:PATH or pid:PID"
+    )]
     BadSpec(String),
     /// No running QEMU has this `-name`.
     #[error("no running VM is named {name:?}; {}", describe_found(.found))]
@@ -32,6 +34,27 @@ pub enum DomainError {
     /// QEMU was started without a QMP socket that can be reached by path.
     #[error("VM {0} has no QMP socket; start QEMU with -qmp unix:PATH,server=on,wait=off")]
     NoMonitor(String),
+    /// libvirt cannot be reached or does not do what it is asked.
+    #[error("libvirt ({uri}): {reason}")]
+    Libvirt {
+        /// The connection.
+        uri: String,
+        /// What libvirt says.
+        reason: String,
+    },
+    /// No libvirt that was asked has the domain.
+    #[error("libvirt has no domain {name:?} ({}); name another connection with --connect", list(.uris.iter()))]
+    NoLibvirtDomain {
+        /// What was asked for.
+        name: String,
+        /// The connections that were tried.
+        uris: Vec<String>,
+    },
+    /// This build cannot talk to libvirt.
+    #[error(
+        "VM {0} is libvirt's, and this ovmigrate was built without libvirt; build it with --features libvirt"
+    )]
+    WithoutLibvirt(String),
     /// Every QMP socket serves another client.
     #[error("VM {domain}: another client holds the QMP socket {}", list(.paths.iter().map(|path| path.display())))]
     MonitorBusy {
@@ -130,6 +153,7 @@ fn describe_found(names: &[String]) -> String {
 fn describe_state(state: &str) -> String {
     let meaning = match state {
         "paused" => "it was paused by its operator; continue it first",
+        "shut off" => "it has not been started; start it first",
         "prelaunch" => "it waits to be started (-S); continue it first",
         "suspended" => "the guest is in suspend-to-RAM; wake it first",
         "shutdown" => "the guest has shut down",

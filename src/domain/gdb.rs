@@ -3,8 +3,8 @@
 //! QMP has no command that writes guest-physical memory, and RAM mappings do
 //! not reach devices; a gdb client in physical memory mode does
 //! (`Qqemu.PhyMemMode`, QEMU 4.1 and later). The stub is opened for the
-//! purpose on a socket pair that is handed to QEMU, so no path and no port
-//! exists that another could connect to, and closed afterwards.
+//! purpose on a socket that has no name another could connect to, and closed
+//! afterwards.
 //!
 //! What QEMU's `gdbstub` does to the run state: a client that connects stops
 //! the VM (`gdb_chr_event`), a detach packet (`D`) or continuing starts it.
@@ -13,7 +13,6 @@
 
 use std::io::{self, Read, Write};
 use std::iter;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -115,19 +114,9 @@ pub(super) struct Stub {
 impl Stub {
     /// Gives QEMU its end of the socket. The VM is not touched.
     fn prepare(qmp: &mut Qmp) -> Result<Self> {
-        let (ours, theirs) =
-            UnixStream::pair().map_err(|e| DomainError::io("no socket pair", e))?;
-        let address = json!({ "type": "fd", "data": { "str": CHARDEV } });
-        let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
         make_way(qmp)?;
-        let commands = [
-            ("getfd", json!({ "fdname": CHARDEV })),
-            ("chardev-add", json!({ "id": CHARDEV, "backend": backend })),
-        ];
-        qmp.execute_all(&commands, Some(theirs.as_fd()))?
-            .into_iter()
-            .try_for_each(|a| a.map(drop))?;
-        Ok(Self { stream: ours, open: false, deadline: Instant::now() })
+        let stream = qmp.add_socket(CHARDEV)?;
+        Ok(Self { stream, open: false, deadline: Instant::now() })
     }
 
     /// Makes QEMU's gdb stub use the socket. That stops the VM, were it running.

@@ -6,6 +6,9 @@
 mod agent;
 mod error;
 mod gdb;
+mod keeper;
+#[cfg_attr(not(feature = "libvirt"), path = "without_libvirt.rs")]
+mod libvirt;
 mod options;
 mod pause;
 mod process;
@@ -19,11 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-
 pub use agent::{Agent, Output, Program, Status};
 pub use error::{DomainError, Result};
 pub use gdb::Interrupt;
+use libvirt::{Called, LibvirtDomain, LibvirtMonitor};
 pub use pause::Pause;
 use pause::PauseState;
 pub use process::QemuProcess;
@@ -45,11 +47,14 @@ pub struct Domain {
     process: QemuProcess,
     qmp: Mutex<Qmp>,
     pause: PauseState,
+    /// Where it is one of libvirt's.
+    libvirt: Option<LibvirtDomain>,
 }
 
 impl Domain {
-    /// Finds a VM by the `-name` of its QEMU, by `qmp:PATH` or by `pid:PID`,
-    /// and connects to it.
+    /// Finds a VM and connects to it: by the `-name` of its QEMU, `pid:PID`,
+    /// `qmp:PATH`, or `libvirt:[URI#]NAME`. A QEMU that libvirt has started is
+    /// reached through libvirt however it was found.
     ///
     /// # Errors
     ///
@@ -59,6 +64,9 @@ impl Domain {
         if let Some(path) = spec.strip_prefix("qmp:") {
             return Self::at_socket(Path::new(path));
         }
+        if let Some(rest) = spec.strip_prefix("libvirt:") {
+            return Self::of_libvirt(rest);
+        }
         let process = if let Some(pid) = spec.strip_prefix("pid:") {
             let pid = pid.parse().map_err(|_| DomainError::BadSpec(spec.to_owned()))?;
             QemuProcess::open(pid)?
@@ -67,23 +75,58 @@ impl Domain {
         } else {
             find_named(spec, QemuProcess::all()?)?
         };
-        let qmp = connect_any(&process)?;
-        Ok(Self::new(process, qmp))
+        match process.uuid() {
+            Some(uuid) if process.is_libvirts() => {
+                let (name, uris) = (process.display_name(), libvirt::uris(Some(&process)));
+                Self::through_libvirt(&name, uris, Called::Uuid(&uuid))
+            }
+            _ => {
+                let qmp = connect_any(&process)?;
+                Ok(Self::new(process, qmp))
+            }
+        }
     }
 
-    /// The VM whose QEMU listens on a QMP socket. The kernel keeps who called
-    /// `listen()` on it.
+    /// A domain by its name, behind the URI of a connection and `#` where the
+    /// usual ones are not meant.
+    fn of_libvirt(spec: &str) -> Result<Self> {
+        let (uris, name) = match spec.split_once('#') {
+            Some((uri, name)) => (vec![uri.to_owned()], name),
+            None => (libvirt::uris(None), spec),
+        };
+        if name.is_empty() {
+            return Err(DomainError::BadSpec(format!("libvirt:{spec}")));
+        }
+        Self::through_libvirt(name, uris, Called::Name(name))
+    }
+
+    fn through_libvirt(name: &str, uris: Vec<String>, called: Called<'_>) -> Result<Self> {
+        let Some(domain) = LibvirtDomain::find(name, &uris, called)? else {
+            return Err(DomainError::NoLibvirtDomain { name: name.to_owned(), uris });
+        };
+        let name = domain.name()?;
+        if !domain.is_active()? {
+            return Err(DomainError::NotRunning { domain: name, state: "shut off".into() });
+        }
+        let libvirt = Some(domain.clone());
+        let (monitor, process) = LibvirtMonitor::of(domain)?;
+        let (qmp, pause) = (Mutex::new(Qmp::through(monitor)), PauseState::default());
+        Ok(Self { name, process, qmp, pause, libvirt })
+    }
+
+    /// The VM whose QEMU listens on a QMP socket.
     fn at_socket(path: &Path) -> Result<Self> {
         let qmp = connect_patiently(&path.display().to_string(), &[path.to_owned()])?;
-        let peer = getsockopt(&qmp, PeerCredentials)
-            .map_err(|e| DomainError::io(format!("{}: no peer", path.display()), e))?;
-        let process = QemuProcess::open(peer.pid())?;
+        let peer =
+            qmp.peer().map_err(|e| DomainError::io(format!("{}: no peer", path.display()), e))?;
+        let process = QemuProcess::open(peer)?;
         Ok(Self::new(process, qmp))
     }
 
     fn new(process: QemuProcess, qmp: Qmp) -> Self {
         let name = process.display_name();
-        Self { name, process, qmp: Mutex::new(qmp), pause: PauseState::default() }
+        let (qmp, pause) = (Mutex::new(qmp), PauseState::default());
+        Self { name, process, qmp, pause, libvirt: None }
     }
 
     /// The VM's name, or `pid:PID` where it has none.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{DomainError, Result};
@@ -68,6 +69,31 @@ impl QemuProcess {
     /// The name, or the PID of a VM without one, as a user can pass it back.
     pub fn display_name(&self) -> String {
         self.name().unwrap_or_else(|| format!("pid:{}", self.pid))
+    }
+
+    /// The guest's UUID as `-uuid` gives it.
+    pub fn uuid(&self) -> Option<String> {
+        self.values_of("uuid").last().map(str::to_owned)
+    }
+
+    /// The host's user that it runs as.
+    pub fn owner(&self) -> Option<u32> {
+        fs::metadata(format!("/proc/{}", self.pid)).ok().map(|entry| entry.uid())
+    }
+
+    /// Whether libvirt started it, and so holds its monitor: the chardev's
+    /// name is libvirt's (`qemuBuildMonitorCommandLine`).
+    pub fn is_libvirts(&self) -> bool {
+        let mut monitors = self.values_of("mon").map(|value| Options::parse(value, "chardev"));
+        monitors.any(|monitor| monitor.get("chardev") == Some("charmonitor"))
+    }
+
+    /// The folder that libvirt has made for this domain's files, where it has
+    /// QEMU read the key of its secrets.
+    pub fn libvirt_folder(&self) -> Option<PathBuf> {
+        let objects = self.values_of("object").map(|value| Options::parse(value, "qom-type"));
+        let mut keys = objects.filter(|object| object.get("id") == Some("masterKey0"));
+        keys.find_map(|key| Some(Path::new(key.get("file")?).parent()?.to_owned()))
     }
 
     /// The unix sockets of its QMP monitors.

@@ -91,7 +91,7 @@ pub(super) fn ram_blocks(qmp: &mut Qmp, pid: i32) -> Result<Vec<RamBlock>> {
 /// without `-object memory-backend-…` has a backend that QEMU made (`pc.ram`).
 fn flat_ranges(qmp: &mut Qmp) -> Result<Vec<FlatRange>> {
     let commands = [("query-memdev", json!({})), qmp::human("info mtree -f")];
-    let answers = qmp.execute_all(&commands, None)?;
+    let answers = qmp.execute_all(&commands)?;
     let [backends, tree] = <[_; 2]>::try_from(answers.into_iter().collect::<Result<Vec<_>>>()?)
         .map_err(|_| DomainError::protocol("QMP", "answers are missing"))?;
     let backends = backends.as_array().map_or(&[][..], Vec::as_slice).iter();
@@ -174,7 +174,7 @@ fn host_addresses(qmp: &mut Qmp, ranges: &[FlatRange]) -> Result<Vec<u64>> {
     let asked = ends.values().flat_map(|(first, last)| [first.guest_phys, last.last_byte()]);
     let commands: Vec<_> = asked.map(|phys| qmp::human(&format!("gpa2hva {phys:#x}"))).collect();
     let mut answers = Vec::with_capacity(commands.len());
-    for answer in qmp.execute_all(&commands, None)? {
+    for answer in qmp.execute_all(&commands)? {
         let answer = qmp::text("gpa2hva", &answer?)?;
         let unexpected = || DomainError::protocol("gpa2hva", answer.trim());
         answers.push(parse_gpa2hva(&answer).ok_or_else(unexpected)?);

@@ -29,7 +29,7 @@ pub(super) fn control_registers(qmp: &mut Qmp) -> Result<Vec<ControlRegisters>> 
     let ask = |index| json!({ "command-line": COMMAND, "cpu-index": index });
     let commands: Vec<_> =
         (0..VCPUS_MAX).map(|index| ("human-monitor-command", ask(index))).collect();
-    let answers = qmp.execute_all(&commands, None)?;
+    let answers = qmp.execute_all(&commands)?;
     let printed = answers.into_iter().flatten();
     Ok(printed.filter_map(|answer| parse(&qmp::text(COMMAND, &answer).ok()?)).collect())
 }

@@ -104,6 +104,11 @@ impl LineStream {
     }
 }
 
+/// PID of who listens at the other end: the kernel keeps who called `listen()`.
+pub(super) fn peer(stream: impl AsFd) -> io::Result<i32> {
+    Ok(socket::getsockopt(&stream, socket::sockopt::PeerCredentials)?.pid())
+}
+
 /// What is left until `deadline`, or an error where nothing is.
 pub(super) fn time_left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());

@@ -25,7 +25,7 @@ pub(super) fn vcpus(qmp: &mut Qmp) -> Result<Vec<Vcpu>> {
     // models; the vCPU object knows it.
     let ask = |cpu: &Value| json!({ "path": cpu["qom-path"], "property": "apic-id" });
     let commands: Vec<_> = cpus.iter().map(|cpu| ("qom-get", ask(cpu))).collect();
-    let apic_ids = qmp.execute_all(&commands, None)?;
+    let apic_ids = qmp.execute_all(&commands)?;
     let vcpus = cpus.iter().zip(apic_ids).map(|(cpu, apic_id)| vcpu(cpu, &apic_id?));
     let mut vcpus = vcpus.collect::<Result<Vec<_>>>()?;
     vcpus.sort_by_key(|vcpu| vcpu.index);

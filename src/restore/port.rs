@@ -1,14 +1,13 @@
 //! A way into the guest that every guest with an agent can take: a
 //! `virtserialport` plugged beside the agent's own for as long as needed.
 //!
-//! QEMU gets one end of a socket pair, so no file is made on the host. It
+//! QEMU gets one end of a socket, so that nothing stays on the host. It
 //! reads from the socket only while a program in the guest has the port open
 //! and the guest's queue has room, so writing blocks until then. Closing our
 //! end before the guest has read everything loses the rest (`tcp_chr_hup` in
 //! QEMU's `char-socket.c`): a reader in the guest has to say when it is done.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process;
@@ -37,24 +36,15 @@ impl<'a> Port<'a> {
     /// Plugs a port.
     pub fn plug(domain: &'a Domain) -> Result<Self, DomainError> {
         remove_left_over(domain)?;
-        let no_pair = |source| DomainError::Io { what: "no socket pair".into(), source };
-        let (stream, theirs) = UnixStream::pair().map_err(no_pair)?;
         let id = format!("{ID}{}", process::id());
-        let address = json!({ "type": "fd", "data": { "str": id } });
-        let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
         let mut device = json!({ "driver": "virtserialport", "id": id, "chardev": id, "name": id });
         if let Some(bus) = domain.process().agent_bus() {
             device["bus"] = bus.into();
         }
-        let commands = [
-            ("getfd", json!({ "fdname": id })),
-            ("chardev-add", json!({ "id": id, "backend": backend })),
-            ("device_add", device),
-        ];
-        let answers = domain.qmp().execute_all(&commands, Some(theirs.as_fd()))?;
+        let stream = domain.qmp().add_socket(&id)?;
         // From here on the port is unplugged whatever happens.
         let port = Self { domain, id, stream };
-        answers.into_iter().try_for_each(|answer| answer.map(drop))?;
+        domain.qmp().execute("device_add", device)?;
         Ok(port)
     }
 
@@ -85,7 +75,7 @@ fn unplug(domain: &Domain, id: &str) -> Result<(), DomainError> {
     loop {
         let commands = [("device_del", arguments.clone()), ("chardev-remove", arguments.clone())];
         // The device may be gone already; what counts is the last step.
-        match domain.qmp().execute_all(&commands, None)?.pop() {
+        match domain.qmp().execute_all(&commands)?.pop() {
             Some(Err(e)) if Instant::now() >= deadline => return Err(e),
             Some(Err(_)) => thread::sleep(Duration::from_millis(20)),
             _ => return Ok(()),

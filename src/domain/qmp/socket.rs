@@ -1,5 +1,5 @@
-//! The QEMU Machine Protocol: one JSON object a line (`docs/interop/qmp-spec`
-//! in QEMU's source).
+//! A QMP monitor on a Unix socket: one JSON object a line
+//! (`docs/interop/qmp-spec` in QEMU's source).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::error::{DomainError, Result};
-use super::socket::{self, LineStream};
+use super::{Command, outcome};
+use crate::domain::error::{DomainError, Result};
+use crate::domain::socket::{self, LineStream};
 
 /// How long a command may take. `stop` flushes the VM's disks first, so a slow
 /// disk under load is the longest of them.
@@ -20,31 +21,17 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// devices has a few MiB.
 const LINE_LIMIT: usize = 32 << 20;
 
-/// A connection to a QMP monitor.
+/// A connection to the socket of a QMP monitor.
 #[derive(Debug)]
-pub struct Qmp {
+pub(in crate::domain) struct QmpSocket {
     lines: LineStream,
     /// Numbers the commands, so that the answer to one that timed out is not
     /// taken for the answer to the next.
     next_id: u64,
 }
 
-/// A QMP command and its arguments.
-pub type Command<'a> = (&'a str, Value);
-
-/// The QMP command that runs a line of the human monitor.
-pub(super) fn human(line: &str) -> Command<'static> {
-    ("human-monitor-command", json!({ "command-line": line }))
-}
-
-impl Qmp {
-    /// Connects to the monitor socket at `path` and negotiates capabilities.
-    ///
-    /// # Errors
-    ///
-    /// [`DomainError::TimedOut`] where no greeting came within `limit`: the
-    /// monitor serves another client, or QEMU hangs. [`DomainError::Permission`]
-    /// or [`DomainError::Io`] where the socket cannot be opened.
+impl QmpSocket {
+    /// As [`Qmp::connect`](super::Qmp::connect).
     pub fn connect(path: &Path, limit: Duration) -> Result<Self> {
         let name = path.display().to_string();
         let deadline = Instant::now() + limit;
@@ -62,30 +49,13 @@ impl Qmp {
         if greeting.get("QMP").is_none() {
             return Err(DomainError::protocol(name, "the greeting is not that of a QMP monitor"));
         }
-        qmp.execute("qmp_capabilities", json!({}))?;
+        qmp.execute_all(&[("qmp_capabilities", json!({}))], None)?.remove(0)?;
         Ok(qmp)
     }
 
-    /// Runs a command and returns what it returns. Events that arrive in
-    /// between are dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`DomainError::Refused`] with QEMU's reason; [`DomainError::TimedOut`];
-    /// [`DomainError::Io`] where QEMU has gone.
-    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
-        let mut answers = self.execute_all(&[(command, arguments)], None)?;
-        let none = || Err(DomainError::protocol("QMP", "no answer"));
-        answers.pop().unwrap_or_else(none)
-    }
-
-    /// Sends commands together and returns what each of them returns: one trip
-    /// to QEMU's main loop instead of many. `fd` goes with them, for `getfd`.
-    ///
-    /// # Errors
-    ///
-    /// As [`execute`](Self::execute). Commands that QEMU refuses are errors in
-    /// the list; the others have been run.
+    /// Sends commands together: one trip to QEMU's main loop instead of many.
+    /// Events that arrive in between are dropped. `fd` goes with them, for
+    /// `getfd`. There is an answer for each command.
     pub fn execute_all(
         &mut self,
         commands: &[Command<'_>],
@@ -107,41 +77,14 @@ impl Qmp {
         answers.map(|(id, (command, _))| self.answer(command, id, deadline)).collect()
     }
 
-    /// Runs a command of the human monitor and returns what it prints.
-    ///
-    /// # Errors
-    ///
-    /// As [`execute`](Self::execute). An error of the command itself is text
-    /// for the caller to look at.
-    pub fn human(&mut self, command: &str) -> Result<String> {
-        let (name, arguments) = human(command);
-        text(command, &self.execute(name, arguments)?)
-    }
-
-    /// QEMU's `RunState`, for example `running` or `paused`.
-    ///
-    /// # Errors
-    ///
-    /// As [`execute`](Self::execute).
-    pub fn run_state(&mut self) -> Result<String> {
-        let answer = self.execute("query-status", json!({}))?;
-        let state = answer["status"].as_str().map(str::to_owned);
-        state.ok_or_else(|| DomainError::protocol("query-status", "no status"))
-    }
-
     /// The answer to the command numbered `id`; the outer error is one of the
     /// connection.
     fn answer(&mut self, command: &str, id: u64, deadline: Instant) -> Result<Result<Value>> {
         loop {
-            let mut answer = self.receive(command, deadline, COMMAND_LIMIT)?;
-            if answer["id"] != id {
-                continue;
+            let answer = self.receive(command, deadline, COMMAND_LIMIT)?;
+            if answer["id"] == id {
+                return Ok(outcome(command, answer));
             }
-            if let Some(value) = answer.get_mut("return") {
-                return Ok(Ok(value.take()));
-            }
-            let reason = answer["error"]["desc"].as_str().unwrap_or("no reason given").to_owned();
-            return Ok(Err(DomainError::Refused { command: command.to_owned(), reason }));
         }
     }
 
@@ -151,16 +94,10 @@ impl Qmp {
     }
 }
 
-impl AsFd for Qmp {
+impl AsFd for QmpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.lines.fd()
     }
-}
-
-/// What a command of the human monitor printed.
-pub(super) fn text(command: &str, answer: &Value) -> Result<String> {
-    let text = answer.as_str().map(str::to_owned);
-    text.ok_or_else(|| DomainError::protocol("QMP", format!("{command} returned no text")))
 }
 
 fn failed(asked: &str, limit: Duration, error: io::Error) -> DomainError {
@@ -201,6 +138,10 @@ mod tests {
         ours
     }
 
+    fn execute(qmp: &mut QmpSocket, command: &str) -> Result<Value> {
+        qmp.execute_all(&[(command, json!({}))], None)?.remove(0)
+    }
+
     #[test]
     fn events_are_skipped_and_refusals_carry_the_reason() {
         let stream = monitor(
@@ -214,21 +155,21 @@ mod tests {
                 r#"{"return":3,"id":ID}"#,
             ],
         );
-        let mut qmp = Qmp::negotiate(stream, "test", LIMIT).unwrap();
-        assert_eq!(qmp.execute("a", json!({})).unwrap(), 7, "not the late answer to command 0");
-        let error = qmp.execute("device_del", json!({})).unwrap_err();
+        let mut qmp = QmpSocket::negotiate(stream, "test", LIMIT).unwrap();
+        assert_eq!(execute(&mut qmp, "a").unwrap(), 7, "not the late answer to command 0");
+        let error = execute(&mut qmp, "device_del").unwrap_err();
         assert_eq!(error.to_string(), "QEMU refused device_del: no such device");
         let all = ["a", "b", "c"].map(|command| (command, json!({})));
         let answers = qmp.execute_all(&all, None).unwrap();
         assert!(matches!(&answers[..], [Ok(one), Err(_), Ok(three)] if *one == 1 && *three == 3));
-        let error = qmp.execute("d", json!({})).unwrap_err();
+        let error = execute(&mut qmp, "d").unwrap_err();
         assert!(error.to_string().contains("closed its QMP connection at d"), "{error}");
     }
 
     #[test]
     fn a_socket_that_is_no_monitor_is_named() {
         for greeting in ["{}", "hello", "[1]"] {
-            let error = Qmp::negotiate(monitor(greeting, &[]), "/run/x", LIMIT).unwrap_err();
+            let error = QmpSocket::negotiate(monitor(greeting, &[]), "/run/x", LIMIT).unwrap_err();
             assert!(matches!(error, DomainError::Protocol { .. }), "{error}");
         }
     }
@@ -236,7 +177,7 @@ mod tests {
     #[test]
     fn a_monitor_that_serves_another_client_times_out() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let error = Qmp::negotiate(ours, "/run/x", Duration::from_millis(20)).unwrap_err();
+        let error = QmpSocket::negotiate(ours, "/run/x", Duration::from_millis(20)).unwrap_err();
         assert!(matches!(error, DomainError::TimedOut { .. }), "{error}");
     }
 }

@@ -1,0 +1,175 @@
+//! The QEMU Machine Protocol, spoken over a socket of QEMU's or through
+//! libvirt, which holds the monitor of its domains.
+
+mod socket;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::error::{DomainError, Result};
+use super::keeper::Continuation;
+use super::libvirt::LibvirtMonitor;
+use socket::QmpSocket;
+
+/// A QMP monitor.
+#[derive(Debug)]
+pub struct Qmp {
+    link: Link,
+}
+
+/// The way to the monitor.
+#[derive(Debug)]
+enum Link {
+    Socket(QmpSocket),
+    Libvirt(LibvirtMonitor),
+}
+
+/// A QMP command and its arguments.
+pub type Command<'a> = (&'a str, Value);
+
+/// The QMP command that runs a line of the human monitor.
+pub(super) fn human(line: &str) -> Command<'static> {
+    ("human-monitor-command", json!({ "command-line": line }))
+}
+
+impl Qmp {
+    /// Connects to the monitor socket at `path` and negotiates capabilities.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::TimedOut`] where no greeting came within `limit`: the
+    /// monitor serves another client, or QEMU hangs. [`DomainError::Permission`]
+    /// or [`DomainError::Io`] where the socket cannot be opened.
+    pub fn connect(path: &Path, limit: Duration) -> Result<Self> {
+        Ok(Self { link: Link::Socket(QmpSocket::connect(path, limit)?) })
+    }
+
+    /// The monitor of a libvirt domain.
+    pub(super) fn through(monitor: LibvirtMonitor) -> Self {
+        Self { link: Link::Libvirt(monitor) }
+    }
+
+    /// PID of who listens on the monitor's socket.
+    pub(super) fn peer(&self) -> io::Result<i32> {
+        match &self.link {
+            Link::Socket(socket) => super::socket::peer(socket.as_fd()),
+            Link::Libvirt(_) => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Runs a command and returns what it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::Refused`] with QEMU's reason; [`DomainError::TimedOut`];
+    /// [`DomainError::Io`] where QEMU has gone; [`DomainError::Libvirt`].
+    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        let mut answers = self.execute_all(&[(command, arguments)])?;
+        let none = || Err(DomainError::protocol("QMP", "no answer"));
+        answers.pop().unwrap_or_else(none)
+    }
+
+    /// Runs commands, in one trip where the way to the monitor allows it, and
+    /// returns what each of them returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute). Commands that QEMU refuses are errors in
+    /// the list; the others have been run.
+    pub fn execute_all(&mut self, commands: &[Command<'_>]) -> Result<Vec<Result<Value>>> {
+        match &mut self.link {
+            Link::Socket(socket) => socket.execute_all(commands, None),
+            Link::Libvirt(monitor) => monitor.execute_all(commands),
+        }
+    }
+
+    /// Runs a command of the human monitor and returns what it prints.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute). An error of the command itself is text
+    /// for the caller to look at.
+    pub fn human(&mut self, command: &str) -> Result<String> {
+        let (name, arguments) = human(command);
+        text(command, &self.execute(name, arguments)?)
+    }
+
+    /// QEMU's `RunState`, for example `running` or `paused`.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute).
+    pub fn run_state(&mut self) -> Result<String> {
+        let answer = self.execute("query-status", json!({}))?;
+        let state = answer["status"].as_str().map(str::to_owned);
+        state.ok_or_else(|| DomainError::protocol("query-status", "no status"))
+    }
+
+    /// Gives QEMU a character device whose other end is returned. It is
+    /// removed by QMP `chardev-remove`.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute), for example where there is an `id` already.
+    pub fn add_socket(&mut self, id: &str) -> Result<UnixStream> {
+        let socket = match &mut self.link {
+            Link::Socket(socket) => socket,
+            Link::Libvirt(monitor) => return monitor.add_socket(id),
+        };
+        let (ours, theirs) =
+            UnixStream::pair().map_err(|e| DomainError::io("no socket pair", e))?;
+        let address = json!({ "type": "fd", "data": { "str": id } });
+        let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
+        let commands = [
+            ("getfd", json!({ "fdname": id })),
+            ("chardev-add", json!({ "id": id, "backend": backend })),
+        ];
+        let answers = socket.execute_all(&commands, Some(theirs.as_fd()))?;
+        answers.into_iter().try_for_each(|answer| answer.map(drop))?;
+        Ok(ours)
+    }
+
+    /// Stops the vCPUs.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        match &mut self.link {
+            Link::Socket(_) => self.execute("stop", json!({})).map(drop),
+            Link::Libvirt(monitor) => monitor.stop(),
+        }
+    }
+
+    /// Continues the vCPUs.
+    pub(super) fn cont(&mut self) -> Result<()> {
+        match &mut self.link {
+            Link::Socket(_) => self.execute("cont", json!({})).map(drop),
+            Link::Libvirt(monitor) => monitor.cont(),
+        }
+    }
+
+    /// How another process continues the vCPUs after our death.
+    pub(super) fn continuation(&self) -> Continuation<'_> {
+        match &self.link {
+            Link::Socket(socket) => Continuation::Qmp(socket.as_fd()),
+            Link::Libvirt(monitor) => Continuation::Libvirt(monitor.address()),
+        }
+    }
+}
+
+/// What a command of the human monitor printed.
+pub(super) fn text(command: &str, answer: &Value) -> Result<String> {
+    let text = answer.as_str().map(str::to_owned);
+    text.ok_or_else(|| DomainError::protocol("QMP", format!("{command} returned no text")))
+}
+
+/// What a command returned, from QEMU's answer to it.
+pub(super) fn outcome(command: &str, mut answer: Value) -> Result<Value> {
+    if let Some(value) = answer.get_mut("return") {
+        return Ok(value.take());
+    }
+    let reason = answer["error"]["desc"].as_str().unwrap_or("no reason given").to_owned();
+    Err(DomainError::Refused { command: command.to_owned(), reason })
+}
