@@ -20,6 +20,8 @@ def dump(machine: Machine, target: str) -> None:
     """Writes RAM and vCPU state to the host's file `target`; the VM stands still meanwhile."""
     path = Path(target).absolute()
     arguments = {"paging": False, "protocol": f"file:{path}"}
+    if machine.libvirt:
+        raise VmError(f"{machine.name} is a domain of libvirt: use `virsh dump --memory-only`")
     with (locks.held(Path(machine.folder) / "dump.lock"),
           socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as monitor):
         monitor.settimeout(TIMEOUT)
