@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ovmigrate::attach::Attachment;
+use ovmigrate::attach::{AccessChoice, Attachment};
 use ovmigrate::bench;
 use ovmigrate::control::{Deadline, Target, send};
 use ovmigrate::inspect;
@@ -49,16 +49,16 @@ fn measure(guest: &Guest, rounds: usize, dir: &Path) -> Result<()> {
     println!("{:<34} {:>10} {:>10} {:>10}", "ms", "min", "median", "max");
     row("attach, nothing cached", rounds, || {
         let started = Instant::now();
-        Attachment::open_with(VM, &ProfileCache::none())?;
+        Attachment::open_with(VM, &ProfileCache::none(), AccessChoice::Auto)?;
         Ok(started.elapsed())
     })?;
-    Attachment::open_with(VM, &cache)?;
+    Attachment::open_with(VM, &cache, AccessChoice::Auto)?;
     row("attach, cached", rounds, || {
         let started = Instant::now();
-        Attachment::open_with(VM, &cache)?;
+        Attachment::open_with(VM, &cache, AccessChoice::Auto)?;
         Ok(started.elapsed())
     })?;
-    let attachment = Attachment::open_with(VM, &cache)?;
+    let attachment = Attachment::open_with(VM, &cache, AccessChoice::Auto)?;
     row("ps", rounds, || {
         let started = Instant::now();
         inspect::processes(&attachment.kernel, false)?;

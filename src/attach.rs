@@ -1,13 +1,15 @@
 //! Attaching to a VM: from what a user calls it to a kernel that can be read
 //! by name.
 
+mod ladder;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::{Domain, DomainError, RamBlock};
+use crate::domain::{Domain, DomainError};
 use crate::kernel::{self, AttachOptions, InstanceId, Kernel, KernelError, ProfileCache};
 use crate::linux::DECLARATIONS;
-use crate::memory::{CpuPaging, GuestMemory, GuestPhys, MappedFile, MemoryError, Region};
+use crate::memory::{Access, CpuPaging, GuestPhys, MemoryError};
 
 /// Why a VM could not be attached to.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +17,10 @@ pub enum AttachError {
     /// The VM cannot be found, reached or does not run.
     #[error(transparent)]
     Domain(#[from] DomainError),
-    /// QEMU keeps a piece of RAM to itself.
+    /// QEMU keeps a piece of RAM to itself that was to be mapped.
     #[error(
-        "VM {domain}: QEMU does not share its RAM at {addr}; start it with \
+        "VM {domain}: QEMU does not share its RAM at {addr}, so that it cannot be mapped; leave \
+         the way to the memory to ovmigrate, or start QEMU with \
          -object memory-backend-memfd,id=ram,size=SIZE,share=on -machine memory-backend=ram"
     )]
     Unshared {
@@ -26,9 +29,9 @@ pub enum AttachError {
         /// Where the piece begins in the guest.
         addr: GuestPhys,
     },
-    /// A shared piece of RAM cannot be mapped.
-    #[error("VM {domain}: cannot map its RAM at {addr}: {source}")]
-    Map {
+    /// A piece of RAM cannot be reached.
+    #[error("VM {domain}: cannot reach its RAM at {addr}: {source}")]
+    Reach {
         /// The VM.
         domain: String,
         /// Where the piece begins in the guest.
@@ -54,6 +57,19 @@ pub enum AttachError {
     },
 }
 
+/// Which way to the guest's memory is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessChoice {
+    /// RAM that QEMU shares is mapped, other RAM is reached through the QEMU
+    /// process.
+    #[default]
+    Auto,
+    /// All RAM is mapped.
+    Map,
+    /// All RAM is reached through the QEMU process.
+    Process,
+}
+
 /// A VM whose kernel can be read.
 #[derive(Debug)]
 pub struct Attachment {
@@ -70,8 +86,10 @@ pub struct Attachment {
 pub struct AttachReport {
     /// Finding the QEMU process and connecting to its monitor.
     pub find: Duration,
-    /// Asking QEMU for the guest's RAM and mapping it.
+    /// Asking QEMU for the guest's RAM and opening it.
     pub map: Duration,
+    /// How that is reached.
+    pub access: Access,
     /// Finding the kernel.
     pub kernel: kernel::AttachReport,
 }
@@ -91,20 +109,26 @@ impl Attachment {
     ///
     /// See [`AttachError`].
     pub fn open(spec: &str) -> Result<Self, AttachError> {
-        Self::open_with(spec, &ProfileCache::user())
+        Self::open_with(spec, &ProfileCache::user(), AccessChoice::Auto)
     }
 
-    /// As [`open`](Self::open), with a cache of the caller's.
+    /// As [`open`](Self::open), with a cache and a way to the memory of the
+    /// caller's choice.
     ///
     /// # Errors
     ///
     /// See [`AttachError`].
-    pub fn open_with(spec: &str, cache: &ProfileCache) -> Result<Self, AttachError> {
+    pub fn open_with(
+        spec: &str,
+        cache: &ProfileCache,
+        choice: AccessChoice,
+    ) -> Result<Self, AttachError> {
         let started = Instant::now();
         let domain = Domain::find(spec)?;
         domain.require_running()?;
         let find = started.elapsed();
-        let memory = Arc::new(map_ram(&domain)?);
+        let memory = Arc::new(ladder::open_ram(&domain, choice)?);
+        let access = memory.access();
         let map = started.elapsed() - find;
         // Without a start time the VM's cache entry is not used, nothing else.
         let instance = InstanceId::of_process(domain.process().pid()).ok();
@@ -116,9 +140,9 @@ impl Attachment {
         };
         let (kernel, report) = Kernel::attach(memory, &options)
             .map_err(|source| AttachError::Kernel { domain: domain.name().to_owned(), source })?;
-        let report = AttachReport { find, map, kernel: report };
+        let report = AttachReport { find, map, access, kernel: report };
         tracing::info!(
-            "attached to VM {} in {:.1?} (find {:.1?}, map {:.1?}, kernel {:.1?}, {})",
+            "attached to VM {} by way of {access} in {:.1?} (find {:.1?}, memory {:.1?}, kernel {:.1?}, {})",
             domain.name(),
             report.total(),
             report.find,
@@ -141,21 +165,4 @@ fn cpu_paging(domain: &Domain) -> Vec<CpuPaging> {
         .iter()
         .filter_map(|cpu| CpuPaging::from_registers(cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer));
     paging.collect()
-}
-
-fn map_ram(domain: &Domain) -> Result<GuestMemory, AttachError> {
-    let blocks = domain.ram_blocks()?;
-    let regions = blocks.iter().map(|block| map_block(domain, block));
-    GuestMemory::new(regions.collect::<Result<_, _>>()?)
-        .map_err(|source| AttachError::Memory { domain: domain.name().to_owned(), source })
-}
-
-fn map_block(domain: &Domain, block: &RamBlock) -> Result<Region, AttachError> {
-    let (name, addr) = (|| domain.name().to_owned(), GuestPhys::new(block.guest_phys));
-    let Some(shared) = &block.backing else {
-        return Err(AttachError::Unshared { domain: name(), addr });
-    };
-    let backing = MappedFile::new(shared.open()?, shared.offset, block.len)
-        .map_err(|source| AttachError::Map { domain: name(), addr, source })?;
-    Ok(Region { start: addr, len: block.len, backing: Box::new(backing) })
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use ovmigrate::bench::{self, Limit};
 
-use super::DomainArg;
+use super::AttachArgs;
 use super::output::{milliseconds, print, print_json};
 
 /// Measure what a save reaches on this host.
@@ -39,7 +39,7 @@ Example:
   $ ovmigrate bench limit --domain vm1 --pid 1234 --dir /var/tmp")]
 struct LimitArgs {
     #[command(flatten)]
-    domain: DomainArg,
+    vm: AttachArgs,
     /// The process: its PID as root in the VM sees it.
     #[arg(short, long)]
     pid: i32,
@@ -53,7 +53,7 @@ struct LimitArgs {
 
 impl LimitArgs {
     fn run(self) -> Result<()> {
-        let attachment = self.domain.attach()?;
+        let attachment = self.vm.attach()?;
         let limit = bench::limit(&attachment, self.pid, &self.dir)?;
         if self.json { print_json(&limit) } else { print(&text(&limit)) }
     }

@@ -5,9 +5,10 @@ use clap::Args;
 use ovmigrate::attach::Attachment;
 use ovmigrate::capture::{Obstacle, survey};
 use ovmigrate::control::Target;
+use ovmigrate::memory::Access;
 use serde::Serialize;
 
-use super::DomainArg;
+use super::AttachArgs;
 use super::output::{escaped, print, print_json};
 
 /// List all that stands in the way of saving, of host, VM and process.
@@ -18,12 +19,12 @@ use super::output::{escaped, print, print_json};
 #[command(after_long_help = "\
 Example:
   $ ovmigrate check --domain vm1 --pid 100296
-  host: QEMU process 24087 of vm1 answers and shares the VM's RAM
+  host: QEMU process 24087 of vm1 answers; the VM is read from mapped memory
   vm: Linux 6.1.0-56-cloud-amd64 is understood
   process 100296 can be saved")]
 pub struct Check {
     #[command(flatten)]
-    domain: DomainArg,
+    vm: AttachArgs,
     /// The process: its PID as root in the VM sees it.
     #[arg(short, long)]
     pid: Option<i32>,
@@ -37,6 +38,7 @@ pub struct Check {
 struct Findings {
     domain: String,
     qemu_pid: i32,
+    memory: Access,
     kernel: String,
     obstacles: Vec<Obstacle>,
 }
@@ -45,7 +47,7 @@ impl Check {
     pub fn run(self) -> Result<()> {
         // An obstacle of host or VM is what attaching fails by, and hides all
         // that lies behind it.
-        check(&self.domain.attach()?, self.pid, self.json)
+        check(&self.vm.attach()?, self.pid, self.json)
     }
 }
 
@@ -58,6 +60,7 @@ pub fn check(attachment: &Attachment, pid: Option<i32>, json: bool) -> Result<()
     let findings = Findings {
         domain: attachment.domain.name().to_owned(),
         qemu_pid: attachment.domain.process().pid(),
+        memory: attachment.report.access,
         kernel: attachment.kernel.release().to_owned(),
         obstacles,
     };
@@ -74,9 +77,9 @@ pub fn check(attachment: &Attachment, pid: Option<i32>, json: bool) -> Result<()
 }
 
 fn tell(findings: &Findings, pid: Option<i32>) -> Result<()> {
-    let Findings { domain, qemu_pid, kernel, obstacles } = findings;
+    let Findings { domain, qemu_pid, memory, kernel, obstacles } = findings;
     let mut text = format!(
-        "host: QEMU process {qemu_pid} of {domain} answers and shares the VM's RAM\n\
+        "host: QEMU process {qemu_pid} of {domain} answers; the VM is read from {memory}\n\
          vm: Linux {} is understood\n",
         escaped(kernel)
     );

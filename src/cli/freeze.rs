@@ -30,7 +30,7 @@ impl Freeze {
             Ok((target.comm().to_owned(), paused))
         })?;
         tracing::info!("the VM stood still for {}", milliseconds(paused));
-        let (pid, domain) = (self.target.pid, &self.target.domain.domain);
+        let (pid, domain) = (self.target.pid, &self.target.vm.domain.domain);
         print(&format!(
             "process {pid} ({}) is frozen; thaw it with: ovmigrate thaw --domain {domain} --pid {pid}\n",
             escaped(&comm),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use ovmigrate::inspect::{Credentials, Details, Limit, Namespaces, Signals};
 
-use super::DomainArg;
+use super::AttachArgs;
 use super::output::{escaped, print, print_json};
 
 /// Show one process of a VM: identity, credentials, signals, limits, threads,
@@ -21,7 +21,7 @@ Example:
   $ ovmigrate inspect --domain vm1 --pid 1234 --json | jq '.files[].name'")]
 pub struct Inspect {
     #[command(flatten)]
-    domain: DomainArg,
+    vm: AttachArgs,
     /// The process: its PID as root in the VM sees it.
     #[arg(short, long)]
     pid: i32,
@@ -32,7 +32,7 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(self) -> Result<()> {
-        let attachment = self.domain.attach()?;
+        let attachment = self.vm.attach()?;
         let details = Details::of(&attachment.kernel, self.pid)?;
         if self.json { print_json(&details) } else { print(&report(&details)) }
     }

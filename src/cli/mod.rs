@@ -22,9 +22,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{ArgAction, Args, Parser, Subcommand};
-use ovmigrate::attach::{AttachError, Attachment};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use ovmigrate::attach::{AccessChoice, AttachError, Attachment};
 use ovmigrate::control::{ControlError, Deadline, Target};
+use ovmigrate::kernel::ProfileCache;
 use tracing_subscriber::EnvFilter;
 
 /// Names what is logged, as `tracing_subscriber::EnvFilter` reads it, in place
@@ -114,9 +115,35 @@ struct DomainArg {
     domain: String,
 }
 
-impl DomainArg {
+/// Which VM, and which way to its memory.
+#[derive(Debug, Args)]
+struct AttachArgs {
+    #[command(flatten)]
+    domain: DomainArg,
+    /// Which way to take to the VM's memory.
+    #[arg(long, value_enum, default_value_t, hide_short_help = true)]
+    access: AccessArg,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum AccessArg {
+    /// Map what QEMU shares, reach the rest through the QEMU process.
+    #[default]
+    Auto,
+    /// Map all; refuse a VM that does not share its memory.
+    Map,
+    /// Reach all through the QEMU process, as if it shared nothing.
+    Process,
+}
+
+impl AttachArgs {
     fn attach(&self) -> Result<Attachment, AttachError> {
-        Attachment::open(&self.domain)
+        let choice = match self.access {
+            AccessArg::Auto => AccessChoice::Auto,
+            AccessArg::Map => AccessChoice::Map,
+            AccessArg::Process => AccessChoice::Process,
+        };
+        Attachment::open_with(&self.domain.domain, &ProfileCache::user(), choice)
     }
 }
 
@@ -124,7 +151,7 @@ impl DomainArg {
 #[derive(Debug, Args)]
 struct TargetArgs {
     #[command(flatten)]
-    domain: DomainArg,
+    vm: AttachArgs,
     /// The process: its PID as root in the VM sees it.
     #[arg(short, long)]
     pid: i32,
@@ -139,7 +166,7 @@ impl TargetArgs {
         &self,
         act: impl FnOnce(&Attachment, &Target<'_>, Deadline) -> Result<T, ControlError>,
     ) -> Result<T> {
-        let attachment = self.domain.attach()?;
+        let attachment = self.vm.attach()?;
         let target = Target::find(&attachment.kernel, self.pid)?;
         Ok(act(&attachment, &target, Deadline::within(self.timeout))?)
     }

@@ -8,7 +8,7 @@ use ovmigrate::attach::Attachment;
 use ovmigrate::memory::PageTableLevels;
 use serde_json::json;
 
-use super::DomainArg;
+use super::AttachArgs;
 use super::output::{escaped, milliseconds, print, print_json};
 
 /// What is known of a guest's kernel.
@@ -44,7 +44,7 @@ Example:
   ...")]
 struct Show {
     #[command(flatten)]
-    domain: DomainArg,
+    vm: AttachArgs,
     /// Print JSON, with all symbols and structures.
     #[arg(long)]
     json: bool,
@@ -52,7 +52,7 @@ struct Show {
 
 impl Show {
     fn run(self) -> Result<()> {
-        let attachment = self.domain.attach()?;
+        let attachment = self.vm.attach()?;
         if self.json { print_json(&as_json(&attachment)) } else { print(&as_text(&attachment)) }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use ovmigrate::inspect::{self, Process};
 
-use super::DomainArg;
+use super::AttachArgs;
 use super::output::{escaped, print, print_json};
 
 /// List the processes of a VM as a tree.
@@ -25,7 +25,7 @@ Example:
       412       1    5 S -   101     3120     402184  \\_ /usr/bin/memcached -u memcache")]
 pub struct Ps {
     #[command(flatten)]
-    domain: DomainArg,
+    vm: AttachArgs,
     /// List the threads below processes that have more than one; all, in JSON.
     #[arg(long)]
     threads: bool,
@@ -36,7 +36,7 @@ pub struct Ps {
 
 impl Ps {
     pub fn run(self) -> Result<()> {
-        let attachment = self.domain.attach()?;
+        let attachment = self.vm.attach()?;
         let processes = inspect::processes(&attachment.kernel, self.threads)?;
         if self.json { print_json(&processes) } else { print(&table(&processes)) }
     }

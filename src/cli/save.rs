@@ -12,7 +12,7 @@ use ovmigrate::save::{self, Afterwards, Observer, SaveOptions, SaveReport};
 use ovmigrate::sink::DirectorySink;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::DomainArg;
+use super::AttachArgs;
 use super::check::check;
 use super::output::{escaped, milliseconds, print, print_json};
 
@@ -30,12 +30,12 @@ use super::output::{escaped, milliseconds, print, print_json};
 #[command(after_long_help = "\
 Example:
   $ ovmigrate save --domain vm1 --pid 100453 --images-dir /var/tmp/saved
-  process 100453 (counter) saved in /var/tmp/saved: 1 thread, 56.00 KiB of pages
+  process 100453 (counter) saved in /var/tmp/saved: 1 thread, 56.00 KiB of pages from mapped memory
   frozen for 24.8 ms, the VM stood still for 12.0 ms; the process was killed
   $ ovmigrate restore --domain vm2 --images-dir /var/tmp/saved")]
 pub struct Save {
     #[command(flatten)]
-    domain: DomainArg,
+    vm: AttachArgs,
     /// The process: its PID as root in the VM sees it.
     #[arg(short, long)]
     pid: i32,
@@ -74,7 +74,7 @@ enum How {
 
 impl Save {
     pub fn run(self) -> Result<()> {
-        let attachment = self.domain.attach()?;
+        let attachment = self.vm.attach()?;
         let Some(dir) = self.images_dir.as_ref().filter(|_| !self.dry_run) else {
             return check(&attachment, Some(self.pid), self.json);
         };
@@ -104,9 +104,10 @@ impl Save {
     }
 
     fn tell(&self, report: &SaveReport, dir: &std::path::Path) -> Result<()> {
-        let SaveReport { pid, comm, threads, page_bytes, durations, vm_paused, .. } = report;
+        let SaveReport { pid, comm, threads, page_bytes, memory, durations, vm_paused, .. } =
+            report;
         let plural = if *threads == 1 { "" } else { "s" };
-        let domain = &self.domain.domain;
+        let domain = &self.vm.domain.domain;
         let fate = match self.afterwards() {
             Afterwards::Kill => "the process was killed".to_owned(),
             Afterwards::LeaveRunning => "the process runs on".to_owned(),
@@ -119,14 +120,14 @@ impl Save {
             }
         };
         tracing::info!(
-            "guest memory is mapped, pages were written {}",
+            "pages were written {}",
             match &report.sink.pages_io {
                 Some(how) => how.to_string(),
                 None => "not at all".to_owned(),
             }
         );
         print(&format!(
-            "process {pid} ({}) saved in {}: {threads} thread{plural}, {} of pages\n\
+            "process {pid} ({}) saved in {}: {threads} thread{plural}, {} of pages from {memory}\n\
              frozen for {}, the VM stood still for {}; {fate}\n",
             escaped(comm),
             dir.display(),

@@ -6,6 +6,7 @@
 mod agent;
 mod error;
 mod gdb;
+mod handle;
 mod keeper;
 #[cfg_attr(not(feature = "libvirt"), path = "without_libvirt.rs")]
 mod libvirt;
@@ -25,12 +26,13 @@ use std::time::Duration;
 pub use agent::{Agent, Output, Program, Status};
 pub use error::{DomainError, Result};
 pub use gdb::Interrupt;
+pub use handle::ProcessHandle;
 use libvirt::{Called, LibvirtDomain, LibvirtMonitor};
 pub use pause::Pause;
 use pause::PauseState;
 pub use process::QemuProcess;
 pub use qmp::{Command, Qmp};
-pub use ram::{RamBlock, SharedFile};
+pub use ram::{BackingFile, RamBlock};
 pub use registers::ControlRegisters;
 pub use vcpu::Vcpu;
 

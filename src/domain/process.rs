@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{DomainError, Result};
+use super::handle::{ProcessHandle, start_time_of};
 use super::options::Options;
 
 /// The name of the virtio-serial port that the QEMU guest agent listens on.
@@ -15,6 +16,9 @@ const AGENT_PORT: &str = "org.qemu.guest_agent.0";
 #[derive(Debug, Clone)]
 pub struct QemuProcess {
     pid: i32,
+    /// In clock ticks after the host's boot: tells it from a later process
+    /// with its PID.
+    start_time: u64,
     args: Vec<String>,
 }
 
@@ -52,12 +56,22 @@ impl QemuProcess {
         if exe.is_err() && !args.first().is_some_and(|program| names_qemu(Path::new(program))) {
             return Err(DomainError::NotQemu(pid));
         }
-        Ok(Self { pid, args })
+        let start_time = start_time_of(pid).map_err(|_| DomainError::NotQemu(pid))?;
+        Ok(Self { pid, start_time, args })
     }
 
     /// Its PID on this host.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Takes hold of it.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::NotQemu`] where it has ended since it was found.
+    pub fn hold(&self) -> Result<ProcessHandle> {
+        ProcessHandle::open(self.pid, self.start_time)
     }
 
     /// The guest's name as `-name` gives it.
@@ -171,7 +185,11 @@ mod tests {
     use super::*;
 
     fn process(args: &[&str]) -> QemuProcess {
-        QemuProcess { pid: 1, args: args.iter().map(|&arg| arg.to_owned()).collect() }
+        QemuProcess {
+            pid: 1,
+            start_time: 0,
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        }
     }
 
     #[test]

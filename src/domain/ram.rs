@@ -26,21 +26,23 @@ pub struct RamBlock {
     pub len: u64,
     /// Where its first byte is in the QEMU process.
     pub host_virt: u64,
-    /// The file behind it, where QEMU maps one shared; a private mapping can
-    /// only be reached through the QEMU process.
-    pub backing: Option<SharedFile>,
+    /// The file behind it, where there is one.
+    pub backing: Option<BackingFile>,
 }
 
-/// A file that QEMU maps `MAP_SHARED` as guest RAM.
+/// A file that QEMU maps as guest RAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SharedFile {
+pub struct BackingFile {
     /// The QEMU process's own descriptor of it, `/proc/PID/fd/N`.
     pub path: PathBuf,
     /// Where the block begins in the file, in bytes.
     pub offset: u64,
+    /// Whether it is mapped `MAP_SHARED`, so that the file is the RAM. What
+    /// the guest writes to a private mapping is in the QEMU process alone.
+    pub shared: bool,
 }
 
-impl SharedFile {
+impl BackingFile {
     /// Opens the file for reading and writing.
     ///
     /// # Errors
@@ -225,8 +227,8 @@ impl Mapping {
     }
 }
 
-/// The shared file behind `len` bytes at `host_virt`, which may lie in several
-/// mappings (`mbind` and `madvise` split them) if they continue one another.
+/// The file behind `len` bytes at `host_virt`, which may lie in several mappings
+/// (`mbind` and `madvise` split them) if they continue one another.
 fn file_extent(maps: &[Mapping], host_virt: u64, len: u64) -> Option<Mapping> {
     let end = host_virt.checked_add(len)?;
     let first = maps.iter().find(|map| map.start <= host_virt && host_virt < map.end)?;
@@ -235,7 +237,7 @@ fn file_extent(maps: &[Mapping], host_virt: u64, len: u64) -> Option<Mapping> {
     let mut reached = host_virt;
     for piece in pieces {
         let continues = piece.start <= reached
-            && piece.shared
+            && piece.shared == first.shared
             && (&piece.device, piece.inode) == (&first.device, first.inode)
             && piece.offset == offset_of(piece.start);
         if piece.inode == 0 || !continues {
@@ -248,13 +250,13 @@ fn file_extent(maps: &[Mapping], host_virt: u64, len: u64) -> Option<Mapping> {
 
 /// Finds the descriptor of QEMU for a mapped file. All memory files carry one
 /// name, so device and inode decide.
-fn open_descriptor(pid: i32, extent: &Mapping) -> Result<Option<SharedFile>> {
+fn open_descriptor(pid: i32, extent: &Mapping) -> Result<Option<BackingFile>> {
     let dir = format!("/proc/{pid}/fd");
     let entries =
         fs::read_dir(&dir).map_err(|e| DomainError::io(format!("cannot read {dir}"), e))?;
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
         if is_file(&path, extent).unwrap_or(false) {
-            return Ok(Some(SharedFile { path, offset: extent.offset }));
+            return Ok(Some(BackingFile { path, offset: extent.offset, shared: extent.shared }));
         }
     }
     Ok(None)

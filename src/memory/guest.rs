@@ -1,8 +1,10 @@
 //! Guest RAM as one guest-physical space over one or more host backings.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::io;
 use std::ops::Range;
+
+use serde::Serialize;
 
 use super::address::{GuestPhys, GuestVirt};
 
@@ -34,18 +36,53 @@ pub enum MemoryError {
     },
 }
 
+/// How guest RAM is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// QEMU's memory backends are mapped into this process.
+    Mapped,
+    /// The memory of the QEMU process is read and written through the host.
+    Process,
+    /// Some regions in one way, some in the other.
+    Mixed,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mapped => "mapped memory",
+            Self::Process => "the memory of the QEMU process",
+            Self::Mixed => "memory of which QEMU shares a part",
+        })
+    }
+}
+
 /// Host memory that holds a piece of guest RAM. Offsets are bytes from the
 /// start of the region.
 ///
 /// A caller has checked that `offset + len` lies within the region.
 pub trait Backing: Send + Sync + Debug {
     /// Copies guest bytes out. An aligned access of 1, 2, 4 or 8 bytes is one
-    /// load, as a CPU's would be.
+    /// load, as a CPU's would be, as far as the way that is taken has it: see
+    /// the implementations.
     fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
     /// Copies bytes into the guest. An aligned access of 1, 2, 4 or 8 bytes is
-    /// one store.
+    /// one store, as far as the way that is taken has it.
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Copies many pieces, given by offset and length, into `buf` one after
+    /// the other; it has the length of all.
+    fn read_batch(&self, pieces: &[(u64, usize)], buf: &mut [u8]) -> io::Result<()> {
+        let mut rest = buf;
+        for &(offset, len) in pieces {
+            let (piece, after) = rest.split_at_mut(len);
+            self.read(offset, piece)?;
+            rest = after;
+        }
+        Ok(())
+    }
 
     /// The guest's bytes themselves, where they are mapped into this process.
     /// For handing to a system call: the guest may change them meanwhile.
@@ -65,6 +102,14 @@ pub struct Region {
     pub len: u64,
     /// Where its bytes are.
     pub backing: Box<dyn Backing>,
+}
+
+impl Region {
+    /// Where `addr..addr + len` lies in the region, if all of it does.
+    fn offset_of(&self, addr: GuestPhys, len: usize) -> Option<u64> {
+        let offset = addr.checked_offset_from(self.start)?;
+        (offset.checked_add(len as u64)? <= self.len).then_some(offset)
+    }
 }
 
 /// All RAM of a guest.
@@ -134,6 +179,45 @@ impl GuestMemory {
         Ok(u64::from_le_bytes(word))
     }
 
+    /// How it is reached.
+    pub fn access(&self) -> Access {
+        let mut mapped = self.regions.iter().map(|region| region.backing.borrow(0, 0).is_some());
+        match (mapped.clone().any(|mapped| mapped), mapped.all(|mapped| mapped)) {
+            (true, true) => Access::Mapped,
+            (true, false) => Access::Mixed,
+            (false, _) => Access::Process,
+        }
+    }
+
+    /// Copies the pieces, given by address and length, into `buf` one after
+    /// the other, as many at once as the way to the memory takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read). `buf` must have the length of all pieces.
+    pub fn read_batch(
+        &self,
+        pieces: &[(GuestPhys, usize)],
+        buf: &mut [u8],
+    ) -> Result<(), MemoryError> {
+        let mut rest = buf;
+        let mut left = pieces;
+        while let Some(&(first, len)) = left.first() {
+            let (region, _) = self.find(first, len)?;
+            let in_region: Vec<(u64, usize)> = left
+                .iter()
+                .map_while(|&(addr, len)| Some((region.offset_of(addr, len)?, len)))
+                .collect();
+            let bytes: usize = in_region.iter().map(|(_, len)| len).sum();
+            let out_of_range = MemoryError::OutOfRange { addr: first.get(), len: bytes as u64 };
+            let (batch, after) = rest.split_at_mut_checked(bytes).ok_or(out_of_range)?;
+            let read = region.backing.read_batch(&in_region, batch);
+            read.map_err(|source| MemoryError::Host { addr: first, source })?;
+            (rest, left) = (after, &left[in_region.len()..]);
+        }
+        Ok(())
+    }
+
     /// The guest's own bytes at `addr`, or `None` where the backing is not
     /// mapped into this process.
     ///
@@ -152,11 +236,8 @@ impl GuestMemory {
             .checked_sub(1)
             .and_then(|index| self.regions.get(index))
             .ok_or(MemoryError::NotRam(addr))?;
-        let offset = addr.get() - region.start.get();
-        match offset.checked_add(len as u64) {
-            Some(end) if end <= region.len => Ok((region, offset)),
-            _ => Err(MemoryError::NotRam(addr)),
-        }
+        let offset = region.offset_of(addr, len).ok_or(MemoryError::NotRam(addr))?;
+        Ok((region, offset))
     }
 }
 
@@ -213,6 +294,22 @@ pub(crate) mod tests {
         ));
     }
 
+    #[test]
+    fn a_batch_crosses_from_region_to_region_and_back() {
+        let memory = GuestMemory::new(vec![
+            region(0x1000, (0..=255).cycle().take(0x1000).collect()),
+            region(0x2000, vec![7; 0x1000]),
+        ])
+        .unwrap();
+        let mut buf = [0; 6];
+        let pieces = [(0x1001, 2), (0x1009, 1), (0x2000, 1), (0x1000, 2)];
+        let pieces = pieces.map(|(addr, len)| (GuestPhys::new(addr), len));
+        memory.read_batch(&pieces, &mut buf).unwrap();
+        assert_eq!(buf, [1, 2, 9, 7, 0, 1]);
+        assert!(memory.read_batch(&pieces, &mut buf[..3]).is_err());
+        assert!(memory.read_batch(&[(GuestPhys::new(0x2fff), 2)], &mut buf).is_err());
+    }
+
     proptest! {
         #[test]
         fn only_bytes_within_one_region_can_be_read(addr in 0u64..0x6000, len in 0usize..0x3000) {
@@ -224,6 +321,10 @@ pub(crate) mod tests {
             let inside = |start: u64| addr >= start && addr + len as u64 <= start + 0x1000;
             let read = memory.read(GuestPhys::new(addr), &mut buf);
             prop_assert_eq!(read.is_ok(), inside(0x1000) || inside(0x3000));
+            let mut copy = vec![0; len];
+            let pieces = [(GuestPhys::new(addr), len / 2)];
+            let batch = memory.read_batch(&pieces, &mut copy[..len / 2]);
+            prop_assert!(batch.is_ok() || read.is_err());
             if read.is_ok() {
                 let expected = if addr < 0x3000 { 1 } else { 2 };
                 prop_assert!(buf.iter().all(|&byte| byte == expected));

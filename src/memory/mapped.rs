@@ -1,18 +1,14 @@
 //! The first rung of the access ladder: a shared memory backend of QEMU,
 //! mapped into this process.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::ptr;
 
 use memmap2::{MmapOptions, MmapRaw};
-use nix::errno::Errno;
-use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
-use nix::unistd::{Whence, lseek64};
 
-use super::address::PAGE_SIZE;
 use super::guest::Backing;
+use super::populated::{FilePiece, Pagemap, Populated};
 use super::sigbus::Watched;
 
 /// A piece of a file that QEMU maps shared as guest RAM.
@@ -22,44 +18,48 @@ pub struct MappedFile {
     /// addresses may be anyone's.
     watched: Watched,
     map: MmapRaw,
-    file: File,
-    file_offset: u64,
+    /// Bytes of the mapping before the piece: it begins at a page of the file.
+    before: usize,
+    len: u64,
+    populated: Populated,
 }
 
 impl MappedFile {
-    /// Maps `len` bytes of `file` from `file_offset` on, for reading and
-    /// writing.
+    /// Maps `len` bytes of a file for reading and writing. With `pagemap`,
+    /// pages that QEMU has not touched are told from others also where the
+    /// file cannot tell them (hugetlbfs).
     ///
     /// # Errors
     ///
-    /// What the host says: no permission, a file that ends before
-    /// `file_offset + len`, no address space.
-    pub fn new(file: File, file_offset: u64, len: u64) -> io::Result<Self> {
-        let stat = fstatfs(&file).map_err(io::Error::from)?;
-        let page_size = match stat.filesystem_type() {
-            HUGETLBFS_MAGIC => stat.block_size() as u64,
-            _ => PAGE_SIZE,
-        };
-        let file_len = file.metadata()?.len();
-        if file_offset.checked_add(len).is_none_or(|end| end > file_len) {
+    /// What the host says: no permission, a file that ends before the piece,
+    /// no address space.
+    pub fn new(piece: FilePiece, len: u64, pagemap: Option<Pagemap>) -> io::Result<Self> {
+        let page_size = piece.page_size()?;
+        let (file_len, offset) = (piece.file.metadata()?.len(), piece.offset);
+        if offset.checked_add(len).is_none_or(|end| end > file_len) {
             return Err(io::Error::other(format!(
-                "the memory backend has {file_len} bytes, {len} are expected at {file_offset}"
+                "the memory backend has {file_len} bytes, {len} are expected at {offset}"
             )));
         }
-        let len = usize::try_from(len).map_err(io::Error::other)?;
-        let map = MmapOptions::new().offset(file_offset).len(len).map_raw(&file)?;
+        // Whole pages of the file, as mmap() asks for with huge ones.
+        let before = offset % page_size;
+        let whole = (before + len).checked_next_multiple_of(page_size);
+        let whole = whole.and_then(|whole| usize::try_from(whole).ok());
+        let whole = whole.ok_or(io::ErrorKind::OutOfMemory)?;
+        let map = MmapOptions::new().offset(offset - before).len(whole).map_raw(&piece.file)?;
         let start = map.as_ptr() as usize;
-        let watched = Watched::new(start..start + len, page_size as usize)?;
-        Ok(Self { watched, map, file, file_offset })
+        let watched = Watched::new(start..start + whole, page_size as usize)?;
+        let populated = Populated::of_file(piece, pagemap, len);
+        Ok(Self { watched, map, before: before as usize, len, populated })
     }
 
     /// A pointer to `offset`, checked to have `len` bytes behind it.
     fn pointer(&self, offset: u64, len: usize) -> io::Result<*mut u8> {
         let end = offset.checked_add(len as u64);
-        if end.is_none_or(|end| end > self.map.len() as u64) {
+        if end.is_none_or(|end| end > self.len) {
             return Err(io::Error::other("access past the end of the memory backend"));
         }
-        Ok(self.map.as_mut_ptr().wrapping_add(offset as usize))
+        Ok(self.map.as_mut_ptr().wrapping_add(self.before + offset as usize))
     }
 }
 
@@ -116,34 +116,25 @@ impl Backing for MappedFile {
     }
 
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {
-        let end = self.map.len() as u64;
-        let from = i64::try_from(self.file_offset.checked_add(offset)?).ok()?;
-        let data = match seek(&self.file, from, Whence::SeekData) {
-            Ok(data) => data.checked_sub(self.file_offset)?,
-            Err(Errno::ENXIO) => return None,
-            // A file system without SEEK_DATA: everything may be data.
-            Err(_) => return (offset < end).then_some(offset..end),
-        };
-        let hole = seek(&self.file, i64::try_from(self.file_offset + data).ok()?, Whence::SeekHole)
-            .map_or(end, |hole| hole.saturating_sub(self.file_offset).min(end));
-        (data < end).then_some(data..hole)
+        self.populated.next_data(offset)
     }
-}
-
-fn seek(file: &File, offset: i64, whence: Whence) -> nix::Result<u64> {
-    lseek64(file, offset, whence).map(|position| position as u64)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom, Write};
 
     use super::*;
+
+    fn whole(file: File, len: u64) -> io::Result<MappedFile> {
+        MappedFile::new(FilePiece { file, offset: 0 }, len, None)
+    }
 
     fn backing(len: u64) -> (File, MappedFile) {
         let file = tempfile::tempfile().unwrap();
         file.set_len(len).unwrap();
-        let map = MappedFile::new(file.try_clone().unwrap(), 0, len).unwrap();
+        let map = whole(file.try_clone().unwrap(), len).unwrap();
         (file, map)
     }
 
@@ -165,7 +156,7 @@ mod tests {
     fn holes_are_skipped() {
         let (mut file, map) = backing(1 << 20);
         assert_eq!(map.next_data(0), None);
-        nix::unistd::lseek64(&file, 1 << 19, Whence::SeekSet).unwrap();
+        file.seek(SeekFrom::Start(1 << 19)).unwrap();
         file.write_all(&[1]).unwrap();
         let data = map.next_data(0).unwrap();
         assert!(data.contains(&(1 << 19)) && data.start > 0);
@@ -185,6 +176,6 @@ mod tests {
     fn a_file_shorter_than_the_ram_is_refused() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(4096).unwrap();
-        assert!(MappedFile::new(file, 0, 8192).is_err());
+        assert!(whole(file, 8192).is_err());
     }
 }

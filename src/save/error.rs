@@ -35,6 +35,9 @@ pub enum SaveError {
     /// The finished images would not restore.
     #[error("the images would not restore and were removed: {0}")]
     Check(#[from] CheckError),
+    /// There is no memory for pages on their way.
+    #[error("cannot buffer pages: {0}")]
+    Buffer(std::io::Error),
     /// The guest's kernel kept moving the process's pages.
     #[error(
         "process {pid}: the guest keeps moving its pages in memory; try again when it is less busy"

@@ -10,6 +10,7 @@
 //! good, and only if it has not run since it was frozen. Until then every
 //! failure, and every interruption that can be caught, lets it go on.
 
+mod buffers;
 mod error;
 mod hold;
 mod pages;
@@ -21,6 +22,7 @@ use crate::attach::Attachment;
 use crate::capture::{CaptureError, Mark, capture, survey};
 use crate::control::Target;
 use crate::criu::{self, CheckOptions};
+use crate::memory::Access;
 use crate::sink::{Sink, SinkError, SinkReport};
 
 pub use error::SaveError;
@@ -134,6 +136,7 @@ fn finish(
         comm: target.comm().to_owned(),
         threads: written.threads,
         page_bytes: written.page_bytes,
+        memory: written.memory,
         sink: written.sink,
         vm_paused: paused + written.paused,
         durations: SaveDurations {
@@ -151,6 +154,7 @@ fn finish(
 struct Written {
     threads: usize,
     page_bytes: u64,
+    memory: Access,
     sink: SinkReport,
     paused: Duration,
     captured: Duration,
@@ -195,6 +199,7 @@ impl Transaction<'_, '_> {
         }
         let sink = sink.complete()?;
         let threads = snapshot.processes.iter().map(|process| process.threads.len()).sum();
-        Ok(Written { threads, page_bytes, sink, paused, captured, pages, synced: lap() })
+        let memory = memory.access();
+        Ok(Written { threads, page_bytes, memory, sink, paused, captured, pages, synced: lap() })
     }
 }

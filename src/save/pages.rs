@@ -1,22 +1,24 @@
-//! From guest frames to the sink, without a copy in between.
+//! From guest frames to the sink: without a copy in between where the frames
+//! are mapped, else through buffers.
 
 use std::io::IoSlice;
 
 use crate::capture::{PagePlan, PageRun, plan_pages};
 use crate::control::Target;
 use crate::criu;
-use crate::memory::{GuestMemory, PAGE_SIZE};
+use crate::memory::{Access, GuestMemory, MemoryError, PAGE_SIZE};
 use crate::sink::{PagesWriter, Sink};
 use crate::snapshot::{Id, Mm, Snapshot};
 
 use super::Observer;
+use super::buffers::{Buffer, through_buffers};
 use super::error::SaveError;
 
 /// Bytes handed to the sink at once: large enough that a system call does not
 /// count, small enough to be interrupted.
 const BATCH: u64 = 32 << 20;
-/// Slices handed to the sink at once.
-const BATCH_SLICES: usize = 1024;
+/// Runs handed to the sink at once.
+const BATCH_RUNS: usize = 1024;
 /// How often pages are looked at again that the guest moved meanwhile.
 const ROUNDS: u32 = 10;
 
@@ -63,11 +65,26 @@ fn settle(
         }
         tracing::debug!("pages of process {} were moved, writing them again", target.pid());
         for (offset, run) in now.moved_since(&plan) {
-            writer.overwrite(offset, &[slice(memory, &run)?])?;
+            overwrite(memory, writer, offset, &run)?;
         }
         plan = now;
     }
     Err(SaveError::PagesMove { pid: target.pid() })
+}
+
+/// Writes a run again.
+fn overwrite(
+    memory: &GuestMemory,
+    writer: &mut dyn PagesWriter,
+    offset: u64,
+    run: &PageRun,
+) -> Result<(), SaveError> {
+    if let Some(bytes) = memory.borrow(run.phys, run.len as usize)? {
+        return Ok(writer.overwrite(offset, &[IoSlice::new(bytes)])?);
+    }
+    let mut buffer = Buffer::new(run.len as usize)?;
+    buffer.fill(memory, &[*run])?;
+    Ok(writer.overwrite(offset, &[IoSlice::new(buffer.bytes())])?)
 }
 
 struct Copy<'a> {
@@ -80,34 +97,51 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     fn run(mut self, plan: &PagePlan) -> Result<(), SaveError> {
-        let (mut batch, mut bytes) = (Vec::with_capacity(BATCH_SLICES), 0);
-        for run in plan.runs().iter().flat_map(|run| run.split(BATCH)) {
-            if batch.len() == BATCH_SLICES || bytes + run.len > BATCH {
-                self.flush(&mut batch, &mut bytes)?;
-            }
-            batch.push(slice(self.memory, &run)?);
-            bytes += run.len;
+        if self.memory.access() != Access::Mapped {
+            return through_buffers(self.memory, plan, |bytes| self.append(&[IoSlice::new(bytes)]));
         }
-        self.flush(&mut batch, &mut bytes)
+        for batch in batches(plan, BATCH, BATCH_RUNS) {
+            let slices = batch.iter().map(|run| borrow(self.memory, run));
+            self.append(&slices.collect::<Result<Vec<_>, _>>()?)?;
+        }
+        Ok(())
     }
 
-    fn flush(&mut self, batch: &mut Vec<IoSlice<'_>>, bytes: &mut u64) -> Result<(), SaveError> {
+    fn append(&mut self, slices: &[IoSlice<'_>]) -> Result<(), SaveError> {
         if self.observer.is_interrupted() {
             return Err(SaveError::Interrupted);
         }
-        self.writer.append(batch)?;
-        self.done += *bytes;
+        self.writer.append(slices)?;
+        self.done += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
         self.observer.pages(self.done, self.total);
-        batch.clear();
-        *bytes = 0;
         Ok(())
     }
 }
 
 /// The guest's own bytes of a run.
-fn slice<'m>(memory: &'m GuestMemory, run: &PageRun) -> Result<IoSlice<'m>, SaveError> {
+fn borrow<'m>(memory: &'m GuestMemory, run: &PageRun) -> Result<IoSlice<'m>, SaveError> {
     debug_assert!(run.len.is_multiple_of(PAGE_SIZE));
     let bytes = memory.borrow(run.phys, run.len as usize)?;
-    // Every backing is mapped: attaching refuses those that cannot be.
-    Ok(IoSlice::new(bytes.ok_or(crate::memory::MemoryError::NotRam(run.phys))?))
+    // There is no other memory: all of it is mapped.
+    Ok(IoSlice::new(bytes.ok_or(MemoryError::NotRam(run.phys))?))
+}
+
+/// The runs of a plan in their order, in batches of at most so many bytes and
+/// runs.
+pub(super) fn batches(
+    plan: &PagePlan,
+    max_bytes: u64,
+    max_runs: usize,
+) -> impl Iterator<Item = Vec<PageRun>> {
+    let mut runs = plan.runs().iter().flat_map(move |run| run.split(max_bytes)).peekable();
+    std::iter::from_fn(move || {
+        let (mut batch, mut left) = (Vec::new(), max_bytes);
+        while batch.len() < max_runs
+            && let Some(run) = runs.next_if(|run| run.len <= left)
+        {
+            left -= run.len;
+            batch.push(run);
+        }
+        (!batch.is_empty()).then_some(batch)
+    })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::memory::Access;
 use crate::sink::SinkReport;
 
 /// What a save did.
@@ -17,6 +18,8 @@ pub struct SaveReport {
     pub threads: usize,
     /// Bytes of its pages.
     pub page_bytes: u64,
+    /// How guest memory was reached.
+    pub memory: Access,
     /// What was written, and how.
     pub sink: SinkReport,
     /// How long the VM stood still in all, in seconds.

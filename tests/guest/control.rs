@@ -105,7 +105,7 @@ fn await_process(vm: &Attachment, pid: i32, expected: impl Fn(&Process) -> bool)
 fn stop_and_continue_take_effect_under_load() {
     let mut guests = guests();
     let guest = &guests.source;
-    let vm = Attachment::open(guest.name).unwrap();
+    let vm = guest.attach();
     let noise = noise(guest);
     let before = KernelLog::of(guest);
     let load = Load::start(guest);
@@ -140,7 +140,7 @@ fn stop_and_continue_take_effect_under_load() {
 fn kills_take_effect_under_load() {
     let mut guests = guests();
     let guest = &guests.source;
-    let vm = Attachment::open(guest.name).unwrap();
+    let vm = guest.attach();
     let noise = noise(guest);
     let before = KernelLog::of(guest);
     let load = Load::start(guest);
@@ -165,7 +165,7 @@ fn kills_take_effect_under_load() {
 fn a_frozen_process_stays_frozen_and_goes_on_after_the_thaw() {
     let guests = guests();
     let guest = &guests.source;
-    let vm = Attachment::open(guest.name).unwrap();
+    let vm = guest.attach();
     for (command, threads) in [("exec sleep 1000000", 1), ("exec yes >/dev/null", 1), (THREADS, 6)]
     {
         let pid = start(guest, command);
@@ -197,7 +197,7 @@ fn a_frozen_process_stays_frozen_and_goes_on_after_the_thaw() {
 fn a_stopped_process_can_be_frozen_and_thawed() {
     let guests = guests();
     let guest = &guests.source;
-    let vm = Attachment::open(guest.name).unwrap();
+    let vm = guest.attach();
     let pid = start(guest, THREADS);
     await_process(&vm, pid, |process| process.threads == 6);
     assert_eq!(signal(&vm, pid, SIGSTOP), Effect::Stopped);
@@ -214,7 +214,7 @@ fn a_stopped_process_can_be_frozen_and_thawed() {
 fn what_a_handler_gets_and_what_is_ignored_is_told() {
     let guests = guests();
     let guest = &guests.source;
-    let vm = Attachment::open(guest.name).unwrap();
+    let vm = guest.attach();
     let pid = start(
         guest,
         "exec python3 -uc '
@@ -239,7 +239,7 @@ while True: time.sleep(1000)'",
 fn processes_that_come_and_go_are_listed_whole() {
     let guests = guests();
     let guest = &guests.source;
-    let vm = Attachment::open(guest.name).unwrap();
+    let vm = guest.attach();
     let storm = start(guest, "while :; do /bin/true & /bin/true & wait; done");
     let steady: HashSet<i32> = [1, 2, storm]
         .into_iter()

@@ -141,10 +141,13 @@ fn a_shared_file_is_found_with_the_offset_of_the_block() {
 }
 
 #[test]
-fn private_memory_and_torn_mappings_have_no_file() {
+fn anonymous_memory_and_torn_mappings_have_no_file() {
     let private = ["7f00-8f00 rw-p 00000000 00:00 0", "8f00-9f00 rw-p 00000000 00:01 9 /memfd:x"];
     assert_eq!(file_extent(&maps(&private), 0x7f00, 0x1000), None);
-    assert_eq!(file_extent(&maps(&private), 0x8f00, 0x1000), None);
+    let file = file_extent(&maps(&private), 0x8f00, 0x1000).unwrap();
+    assert!(file.inode == 9 && !file.shared);
+    let mixed = ["1000-2000 rw-s 00000000 00:01 9 /a", "2000-3000 rw-p 00001000 00:01 9 /a"];
+    assert_eq!(file_extent(&maps(&mixed), 0x1000, 0x2000), None, "shared and private");
     let torn = ["1000-2000 rw-s 00000000 00:01 9 /a", "2000-3000 rw-s 00000000 00:01 9 /a"];
     assert_eq!(file_extent(&maps(&torn), 0x1000, 0x2000), None, "offsets do not continue");
     let hole = ["1000-2000 rw-s 00000000 00:01 9 /a", "3000-4000 rw-s 00002000 00:01 9 /a"];

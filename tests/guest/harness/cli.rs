@@ -1,9 +1,10 @@
 //! Running the `ovmigrate` under test.
 
-use std::ffi::OsStr;
 use std::process::{Command, ExitStatus};
 
 use serde_json::Value;
+
+use super::access;
 
 /// What a run of `ovmigrate` gave.
 #[derive(Debug)]
@@ -14,10 +15,12 @@ pub struct Run {
 }
 
 /// Runs `ovmigrate` to its end; one that hangs is ended.
-pub fn ovmigrate<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
+pub fn ovmigrate<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Run {
+    let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
     let output = Command::new("timeout")
         .args(["--kill-after=5", "180", env!("CARGO_BIN_EXE_ovmigrate")])
-        .args(args)
+        .args(&args)
+        .args(access::arguments(&args))
         .output()
         .expect("coreutils are installed");
     Run {

@@ -5,8 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use ovmigrate::attach::Attachment;
+use ovmigrate::kernel::ProfileCache;
 use serde_json::Value;
 
+use super::access;
 use super::job::Job;
 use super::{KernelLog, TestKernel, ovmigrate, programs, wait_for};
 
@@ -120,6 +123,13 @@ impl Guest {
     pub fn dump(&self, target: &Path) {
         let output = vm(&["dump", self.name, target.to_str().unwrap()]);
         assert!(output.status.success(), "{}: {}", target.display(), text(&output.stderr));
+    }
+
+    /// Attaches to it by the way to its memory that the run is on.
+    #[track_caller]
+    pub fn attach(&self) -> Attachment {
+        let choice = access::chosen();
+        Attachment::open_with(self.name, &ProfileCache::user(), choice).unwrap()
     }
 
     /// What `vm info` knows of it.

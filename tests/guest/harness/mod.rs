@@ -6,8 +6,10 @@
 //! both for itself for as long as it holds [`Guests`]; when it lets go, what it
 //! started is ended and the kernel logs are read.
 //!
-//! One run is on one kernel, the one that `OVMIGRATE_TEST_KERNEL` names.
+//! One run is on one kernel, the one that `OVMIGRATE_TEST_KERNEL` names, and
+//! takes one way to the guests' memory, `OVMIGRATE_TEST_ACCESS`.
 
+mod access;
 mod cli;
 mod guest;
 mod guests;

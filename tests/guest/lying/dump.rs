@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use goblin::elf::{Elf, program_header::PT_LOAD};
-use ovmigrate::memory::{Backing, GuestMemory, GuestPhys, MappedFile, Region};
+use ovmigrate::memory::{Backing, FilePiece, GuestMemory, GuestPhys, MappedFile, Region};
 
 /// Words by guest-physical address.
 pub type Words = BTreeMap<u64, u64>;
@@ -51,7 +51,8 @@ impl Dump {
         let (meter, lies) = (Arc::new(Meter::default()), Arc::new(lies));
         let regions = self.pieces.iter().map(|piece| {
             let file = File::options().read(true).write(true).open(&self.path).unwrap();
-            let truth = MappedFile::new(file, piece.offset, piece.len).unwrap();
+            let truth =
+                MappedFile::new(FilePiece { file, offset: piece.offset }, piece.len, None).unwrap();
             let (start, len) = (piece.start, piece.len);
             let backing = Lying { start, truth, lies: lies.clone(), meter: meter.clone() };
             Region { start: GuestPhys::new(start), len, backing: Box::new(backing) }
