@@ -167,6 +167,7 @@ impl TargetArgs {
         act: impl FnOnce(&Attachment, &Target<'_>, Deadline) -> Result<T, ControlError>,
     ) -> Result<T> {
         let attachment = self.vm.attach()?;
+        attachment.domain.claim()?;
         let target = Target::find(&attachment.kernel, self.pid)?;
         Ok(act(&attachment, &target, Deadline::within(self.timeout))?)
     }

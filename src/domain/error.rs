@@ -63,6 +63,14 @@ pub enum DomainError {
         /// The sockets that were tried.
         paths: Vec<PathBuf>,
     },
+    /// Another process is changing the VM and does not end soon.
+    #[error("VM {domain} is in use by {holder}; try again when that is done")]
+    InUse {
+        /// The VM.
+        domain: String,
+        /// Who uses it.
+        holder: String,
+    },
     /// The host does not let this user reach the VM.
     #[error("permission denied: {what}; run ovmigrate as root or as the user that runs QEMU")]
     Permission {

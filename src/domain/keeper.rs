@@ -56,8 +56,9 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Forks the child, and waits until it is ready.
-    pub fn start(continuation: Continuation<'_>) -> Result<Self> {
+    /// Forks the child, and waits until it is ready. It keeps `claim`, so that
+    /// nobody else changes the VM before it has done its part.
+    pub fn start(continuation: Continuation<'_>, claim: BorrowedFd<'_>) -> Result<Self> {
         let failed = |e| DomainError::io("cannot start the child that continues the VM", e);
         let pipe = || unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed);
         let (reader, writer) = pipe()?;
@@ -69,7 +70,10 @@ impl Keeper {
         // stop the child before it says that it is ready, which is an error
         // below.
         match unsafe { unistd::fork() }.map_err(failed)? {
-            ForkResult::Child => keep(reader.as_raw_fd(), says_ready.as_raw_fd(), continuation),
+            ForkResult::Child => {
+                let fds = [&reader, &says_ready].map(AsRawFd::as_raw_fd);
+                keep(fds, claim.as_raw_fd(), continuation)
+            }
             ForkResult::Parent { child } => {
                 drop((reader, says_ready));
                 let keeper = Self { pipe: Some(writer), child };
@@ -115,17 +119,17 @@ impl Drop for Keeper {
 }
 
 /// The child's life.
-fn keep(pipe: RawFd, says_ready: RawFd, continuation: Continuation<'_>) -> ! {
+fn keep([pipe, says_ready]: [RawFd; 2], claim: RawFd, continuation: Continuation<'_>) -> ! {
     match continuation {
         Continuation::Qmp(qmp) => {
-            leave_parent([pipe, says_ready, -1, qmp.as_raw_fd()]);
+            leave_parent([pipe, says_ready, -1, claim, qmp.as_raw_fd()]);
             say_ready();
             if paused_at_end() {
                 continue_by_qmp(QMP);
             }
         }
         Continuation::Libvirt(address) => {
-            leave_parent([pipe, says_ready, -1, -1]);
+            leave_parent([pipe, says_ready, -1, claim, -1]);
             // Unwinding would run on in the parent's code.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| keep_domain(address)));
         }
@@ -135,16 +139,17 @@ fn keep(pipe: RawFd, says_ready: RawFd, continuation: Continuation<'_>) -> ! {
 }
 
 /// The keeper's descriptors: the reading end of the pipe, the writing end of
-/// the other, `/dev/null` for what libvirt might say, and the QMP connection.
+/// the other, `/dev/null` for what libvirt might say, the claim, which is only
+/// kept, and the QMP connection.
 const PIPE: RawFd = 0;
 const READY: RawFd = 1;
 const MESSAGES: RawFd = 2;
-const QMP: RawFd = 3;
+const QMP: RawFd = 4;
 
 /// Lets go of all that the child has from its parent, but for `fds`, which get
 /// the numbers of their places; `-1` is `/dev/null`. Only async-signal-safe
 /// calls: the parent may have had threads that held any lock at the fork.
-fn leave_parent(fds: [RawFd; 4]) {
+fn leave_parent(fds: [RawFd; 5]) {
     // SAFETY: plain system calls on descriptors that this child owns; the
     // pointers are to constants.
     #[allow(clippy::multiple_unsafe_ops_per_block)]
@@ -171,8 +176,8 @@ fn leave_parent(fds: [RawFd; 4]) {
         }
         // Nothing else stays open: not the writing end of the pipe, whose last
         // copy must go with the parent, nor the user's terminal or pipes.
-        if libc::syscall(libc::SYS_close_range, 4, libc::c_uint::MAX, 0) != 0 {
-            (4..libc::sysconf(libc::_SC_OPEN_MAX) as RawFd).for_each(|fd| {
+        if libc::syscall(libc::SYS_close_range, 5, libc::c_uint::MAX, 0) != 0 {
+            (5..libc::sysconf(libc::_SC_OPEN_MAX) as RawFd).for_each(|fd| {
                 libc::close(fd);
             });
         }
@@ -283,7 +288,8 @@ mod tests {
     fn keeper() -> (Keeper, UnixStream) {
         let (qmp, ours) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        (Keeper::start(Continuation::Qmp(qmp.as_fd())).unwrap(), ours)
+        let claim = tempfile::tempfile().unwrap();
+        (Keeper::start(Continuation::Qmp(qmp.as_fd()), claim.as_fd()).unwrap(), ours)
     }
 
     #[test]

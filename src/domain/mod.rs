@@ -4,6 +4,7 @@
 //! monitor. Nothing in this room knows what runs in the guest.
 
 mod agent;
+mod claim;
 mod error;
 mod gdb;
 mod handle;
@@ -20,10 +21,11 @@ mod socket;
 mod vcpu;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use agent::{Agent, Output, Program, Status};
+use claim::Claim;
 pub use error::{DomainError, Result};
 pub use gdb::Interrupt;
 pub use handle::ProcessHandle;
@@ -48,7 +50,9 @@ pub struct Domain {
     name: String,
     process: QemuProcess,
     qmp: Mutex<Qmp>,
+    /// Dropped, and the child in it ended, before the claim.
     pause: PauseState,
+    claim: Mutex<Option<Arc<Claim>>>,
     /// Where it is one of libvirt's.
     libvirt: Option<LibvirtDomain>,
 }
@@ -113,7 +117,7 @@ impl Domain {
         let libvirt = Some(domain.clone());
         let (monitor, process) = LibvirtMonitor::of(domain)?;
         let (qmp, pause) = (Mutex::new(Qmp::through(monitor)), PauseState::default());
-        Ok(Self { name, process, qmp, pause, libvirt })
+        Ok(Self { name, process, qmp, pause, claim: Mutex::default(), libvirt })
     }
 
     /// The VM whose QEMU listens on a QMP socket.
@@ -128,7 +132,7 @@ impl Domain {
     fn new(process: QemuProcess, qmp: Qmp) -> Self {
         let name = process.display_name();
         let (qmp, pause) = (Mutex::new(qmp), PauseState::default());
-        Self { name, process, qmp, pause, libvirt: None }
+        Self { name, process, qmp, pause, claim: Mutex::default(), libvirt: None }
     }
 
     /// The VM's name, or `pid:PID` where it has none.
@@ -158,6 +162,27 @@ impl Domain {
             state if state == "running" => Ok(()),
             state => Err(DomainError::NotRunning { domain: self.name.clone(), state }),
         }
+    }
+
+    /// Makes sure that no other `ovmigrate` changes the VM while this lives. A
+    /// [`pause`](Self::pause) does it, too; here it is done before anything is
+    /// looked at that the other may be changing.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::InUse`] where another changes it, and for longer than
+    /// some seconds.
+    pub fn claim(&self) -> Result<()> {
+        self.claimed().map(drop)
+    }
+
+    fn claimed(&self) -> Result<Arc<Claim>> {
+        let mut slot = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = match slot.take() {
+            Some(claim) => claim,
+            None => Arc::new(Claim::take(&self.name, &self.process)?),
+        };
+        Ok(slot.insert(claim).clone())
     }
 
     /// All RAM of the guest, ascending.

@@ -4,6 +4,7 @@
 //! dropping the guard) continues them. If this process dies in between, even
 //! by SIGKILL, a [`Keeper`] continues the VM.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,11 +26,11 @@ pub(super) struct PauseState {
 impl PauseState {
     /// Tells the keeper, started where there is none, that the VM is about to
     /// be stopped by us.
-    fn arm(&self, continuation: Continuation<'_>) -> Result<()> {
+    fn arm(&self, continuation: Continuation<'_>, claim: BorrowedFd<'_>) -> Result<()> {
         let mut slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let keeper = match slot.take() {
             Some(keeper) => keeper,
-            None => Keeper::start(continuation)?,
+            None => Keeper::start(continuation, claim)?,
         };
         keeper
             .tell(true)
@@ -64,17 +65,19 @@ impl Domain {
     ///
     /// [`DomainError::NotRunning`] where they do not run: a VM that its
     /// operator has paused must stay so, and two pauses at a time do not nest.
+    /// [`DomainError::InUse`] where another `ovmigrate` changes the VM.
     pub fn pause(&self) -> Result<Pause<'_>> {
+        let claim = self.claimed()?;
         if self.pause.paused.swap(true, Ordering::AcqRel) {
             let (domain, state) = (self.name.clone(), "paused".into());
             return Err(DomainError::NotRunning { domain, state });
         }
-        self.stop().inspect_err(|_| self.pause.paused.store(false, Ordering::Release))
+        self.stop(claim.as_fd()).inspect_err(|_| self.pause.paused.store(false, Ordering::Release))
     }
 
-    fn stop(&self) -> Result<Pause<'_>> {
+    fn stop(&self, claim: BorrowedFd<'_>) -> Result<Pause<'_>> {
         self.require_running()?;
-        self.pause.arm(self.qmp().continuation())?;
+        self.pause.arm(self.qmp().continuation(), claim)?;
         let pause = Pause { domain: self, since: Instant::now(), resumed: false, stub: None };
         // From here on the guard continues the VM, also where `stop` has
         // failed half-way.

@@ -88,6 +88,7 @@ pub fn restore(
     let start = Instant::now();
     progress(Progress::Preflight);
     let images = ImageSet::read(images_dir)?;
+    domain.claim()?;
     domain.require_running()?;
     let agent = domain.agent()?;
     let session = Session::start(domain, &agent)?;

@@ -79,6 +79,7 @@ pub fn save(
     open: impl FnOnce() -> Result<Box<dyn Sink>, SinkError>,
     observer: &mut dyn Observer,
 ) -> Result<SaveReport, SaveError> {
+    attachment.domain.claim()?;
     let started = Instant::now();
     let target = Target::find(&attachment.kernel, pid)?;
     refuse_obstacles(&target)?;
