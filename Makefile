@@ -3,10 +3,13 @@
 
 # Kernels that the tests run on.
 TEST_KERNELS ?= 5.10 6.1 6.12 7.2
+# What `make fuzz` runs, and for how long each.
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 60
 # Scales the tests that repeat; `make test-all` sets it.
 export OVMIGRATE_TEST_REPEATS ?= 1
 
-.PHONY: help build demo test test-all lint bench clean packages
+.PHONY: help build demo test test-all lint fuzz bench clean packages
 
 help:
 	@echo 'make build     build target/release/ovmigrate'
@@ -14,6 +17,7 @@ help:
 	@echo 'make test      formatting, lints, unit tests, tests on real guests'
 	@echo 'make test-all  the same, with all repeats'
 	@echo 'make lint      formatting, clippy and documentation only'
+	@echo 'make fuzz      feed the parsers with made-up input, a minute each'
 	@echo 'make bench     measure what ovmigrate costs on a guest'
 	@echo 'make clean     remove what was built and the guests that run'
 
@@ -47,6 +51,14 @@ test: lint
 
 test-all:
 	$(MAKE) test OVMIGRATE_TEST_REPEATS=10
+
+# Needs no nightly compiler: the stable one takes the flags of cargo-fuzz when
+# told to. Findings and corpora stay in fuzz/.
+fuzz: packages
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 bench: packages
 	cargo bench --bench guest
