@@ -34,6 +34,14 @@ pub enum CaptureError {
         /// What it lacks.
         what: &'static str,
     },
+    /// The page tables name more private pages than the guest can hold.
+    #[error("process {pid}: its page tables hold more than the guest's RAM of {ram} bytes, twice")]
+    TooManyPages {
+        /// The process.
+        pid: i32,
+        /// The guest's RAM in bytes.
+        ram: u64,
+    },
     /// Pages are not in memory.
     #[error("process {pid}: the page at {addr:#x} is {what}, which save does not support yet")]
     Page {

@@ -104,43 +104,59 @@ impl PagePlan {
 ///
 /// # Errors
 ///
-/// [`CaptureError::Page`] for a page that was swapped out.
+/// [`CaptureError::Page`] for a page that was swapped out;
+/// [`CaptureError::TooManyPages`] for page tables that were made up.
 pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {
     let pid = target.pid();
     let linux_mm = target.leader().mm()?.ok_or(CaptureError::Missing { pid, what: "memory" })?;
-    let walk = Walk { pid, mm: linux_mm, zero: ZeroPages::new(linux_mm.kernel())? };
-    let mut plan = PagePlan::default();
+    let ram = linux_mm.kernel().space().memory().len();
+    let mut walk = Walk {
+        pid,
+        mm: linux_mm,
+        zero: ZeroPages::new(linux_mm.kernel())?,
+        plan: PagePlan::default(),
+        ram,
+        room: ram.saturating_mul(OVERCOMMIT),
+    };
     for vma in &mm.vmas {
         match vma.kind {
-            VmaKind::Vdso => walk.vdso(vma, &mut plan)?,
+            VmaKind::Vdso => walk.vdso(vma)?,
             VmaKind::Anonymous | VmaKind::Heap | VmaKind::Stack => {
-                walk.area(vma, |_| Ok(true), &mut plan)?;
+                walk.area(vma, |_| Ok(true))?;
             }
             VmaKind::FilePrivate(_) => {
                 let kernel = linux_mm.kernel();
                 let anonymous = |phys| Page::of_frame(kernel, phys)?.is_anonymous();
-                walk.area(vma, anonymous, &mut plan)?;
+                walk.area(vma, anonymous)?;
             }
             VmaKind::FileShared(_) | VmaKind::Vvar | VmaKind::Vsyscall => {}
         }
     }
-    Ok(plan)
+    Ok(walk.plan)
 }
+
+/// How many times its RAM a guest's process may hold: the kernel merges equal
+/// pages into one (`mm/ksm.c`).
+const OVERCOMMIT: u64 = 2;
 
 struct Walk<'k> {
     pid: i32,
     mm: LinuxMm<'k>,
     zero: ZeroPages,
+    plan: PagePlan,
+    /// RAM of the guest in bytes.
+    ram: u64,
+    /// Bytes that the plan may grow by.
+    room: u64,
 }
 
 impl Walk<'_> {
     /// Adds the pages of one area that are there and that `is_private` says
     /// belong to the process.
     fn area(
-        &self,
+        &mut self,
         vma: &Vma,
         is_private: impl Fn(GuestPhys) -> Result<bool, KernelError>,
-        plan: &mut PagePlan,
     ) -> Result<(), CaptureError> {
         let range = GuestVirt::new(vma.start)..GuestVirt::new(vma.end);
         self.mm.space()?.walk(range, |leaf| {
@@ -148,9 +164,15 @@ impl Walk<'_> {
             if self.zero.contains(phys) || !is_private(phys)? {
                 return Ok(());
             }
-            plan.push(PageRun { virt: leaf.virt.get(), phys, len: leaf.size });
-            Ok::<_, CaptureError>(())
+            self.push(PageRun { virt: leaf.virt.get(), phys, len: leaf.size })
         })
+    }
+
+    fn push(&mut self, run: PageRun) -> Result<(), CaptureError> {
+        let too_many = CaptureError::TooManyPages { pid: self.pid, ram: self.ram };
+        self.room = self.room.checked_sub(run.len).ok_or(too_many)?;
+        self.plan.push(run);
+        Ok(())
     }
 
     fn frame(&self, leaf: &Leaf) -> Result<GuestPhys, CaptureError> {
@@ -166,13 +188,13 @@ impl Walk<'_> {
 
     /// The pages of the vDSO from the kernel's own image of it: the process
     /// maps only those that it has touched.
-    fn vdso(&self, vma: &Vma, plan: &mut PagePlan) -> Result<(), CaptureError> {
+    fn vdso(&mut self, vma: &Vma) -> Result<(), CaptureError> {
         let missing = CaptureError::Missing { pid: self.pid, what: "vDSO image" };
         let image: VdsoImage<'_> = self.mm.vdso_image()?.ok_or(missing)?;
         let len = vma.len().min(image.size()?);
         for offset in (0..len).step_by(PAGE_SIZE as usize) {
             let phys = self.mm.kernel().translate(image.data()?.wrapping_add(offset))?;
-            plan.push(PageRun { virt: vma.start + offset, phys, len: PAGE_SIZE });
+            self.push(PageRun { virt: vma.start + offset, phys, len: PAGE_SIZE })?;
         }
         Ok(())
     }

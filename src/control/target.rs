@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Struct, Task, TaskFlags, TaskState, settled};
+use crate::linux::{MAX_ENTRIES, Struct, Task, TaskFlags, TaskState, settled};
 
 use super::error::ControlError;
 use super::jobctl::{Jobctl, SignalFlags};
@@ -41,9 +41,15 @@ impl<'k> Target<'k> {
 
     /// Why there is no process `pid`: the number may be a thread's.
     fn missing(kernel: &'k Kernel, pid: i32) -> Result<ControlError, KernelError> {
+        let mut looked_at = 0;
         for process in Task::processes(kernel)? {
             let process = process?;
             for thread in process.threads()? {
+                // Lists that are short each can lead to one another without end.
+                looked_at += 1;
+                if looked_at > MAX_ENTRIES {
+                    return Ok(ControlError::NoProcess(pid));
+                }
                 if thread?.pid()? == pid {
                     return Ok(ControlError::NotALeader { tid: pid, tgid: process.tgid()? });
                 }

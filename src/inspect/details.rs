@@ -14,7 +14,7 @@ use super::credentials::Credentials;
 use super::files::{OpenFile, open_files};
 use super::limits::{Limits, limits};
 use super::maps::{Mapping, mappings};
-use super::process::{Thread, arguments};
+use super::process::{Thread, command};
 use super::signals::Signals;
 
 /// What can be seen of a process. Paths are as the guest's init sees them, IDs
@@ -114,7 +114,7 @@ impl Details {
             own_pid: thread_pid.at_level(thread_pid.level()?)?.nr()?,
             comm: task.comm()?,
             state: task.state_letter()?,
-            arguments: mm.map_or_else(Vec::new, |mm| arguments(&mm)),
+            arguments: mm.map_or_else(Vec::new, |mm| command(&mm)),
             exe: exe.map(|file| show(&file.path()?)).transpose()?,
             cwd: fs.map(|fs| show(&fs.pwd()?)).transpose()?,
             root: fs.map(|fs| show(&fs.root()?)).transpose()?,

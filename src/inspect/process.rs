@@ -10,7 +10,12 @@ use crate::linux::{Mm, Struct, Task, TaskFlags, settled};
 use crate::memory::{GuestVirt, PAGE_SIZE};
 
 /// Bytes of a command line that are read at most.
-const MAX_COMMAND: u64 = 64 << 10;
+const MAX_COMMAND: usize = 64 << 10;
+/// Bytes of all command lines together.
+const MAX_COMMANDS: usize = 64 << 20;
+/// Tasks that are listed at most. Lists that are short each can lead to one
+/// another without end.
+const MAX_TASKS: usize = 1 << 20;
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,9 +73,10 @@ pub fn processes(kernel: &Kernel, with_threads: bool) -> Result<Vec<Process>, Ke
     settled(|| {
         let mut processes = Vec::new();
         let mut seen = HashSet::new();
+        let mut room = Room { tasks: MAX_TASKS, commands: MAX_COMMANDS };
         for leader in Task::processes(kernel)? {
             let leader = leader?;
-            let process = Process::of(&leader, with_threads)?;
+            let process = Process::of(&leader, with_threads, &mut room)?;
             // A task that is reused while the walk stands on it leads the walk
             // to where it has been.
             if !seen.insert(process.pid) {
@@ -85,13 +91,37 @@ pub fn processes(kernel: &Kernel, with_threads: bool) -> Result<Vec<Process>, Ke
     })
 }
 
+/// What a list has room for yet.
+struct Room {
+    tasks: usize,
+    commands: usize,
+}
+
+impl Room {
+    fn threads<'k>(&mut self, leader: &Task<'k>) -> Result<Vec<Task<'k>>, KernelError> {
+        let threads: Vec<_> = leader.threads()?.take(self.tasks + 1).collect::<Result<_, _>>()?;
+        self.tasks = self.tasks.checked_sub(threads.len()).ok_or_else(|| KernelError::Corrupt {
+            what: "the list of processes".into(),
+            addr: leader.addr(),
+            why: format!("there are more than {MAX_TASKS} tasks"),
+        })?;
+        Ok(threads)
+    }
+
+    fn arguments(&mut self, mm: &Mm<'_>) -> Vec<String> {
+        let (arguments, len) = arguments(mm, self.commands.min(MAX_COMMAND));
+        self.commands -= len;
+        arguments
+    }
+}
+
 impl Process {
-    fn of(leader: &Task<'_>, with_threads: bool) -> Result<Self, KernelError> {
+    fn of(leader: &Task<'_>, with_threads: bool, room: &mut Room) -> Result<Self, KernelError> {
         let flags = leader.flags()?;
         let kernel_thread = flags.contains(TaskFlags::KTHREAD);
         let mm = if kernel_thread { None } else { leader.mm()? };
         let cred = leader.real_cred()?;
-        let threads: Vec<Task<'_>> = leader.threads()?.collect::<Result<_, _>>()?;
+        let threads = room.threads(leader)?;
         let mut frozen = !threads.is_empty();
         for thread in &threads {
             frozen &= is_frozen(thread)?;
@@ -108,7 +138,7 @@ impl Process {
             kernel_thread,
             resident: mm.map(|mm| mm.resident_pages().map(bytes)).transpose()?,
             size: mm.map(|mm| mm.total_vm().map(bytes)).transpose()?,
-            arguments: mm.map_or_else(Vec::new, |mm| arguments(&mm)),
+            arguments: mm.map_or_else(Vec::new, |mm| room.arguments(&mm)),
             thread_list: list.iter().map(Thread::of).collect::<Result<_, _>>()?,
         })
     }
@@ -136,17 +166,23 @@ fn bytes(pages: u64) -> u64 {
     pages.saturating_mul(PAGE_SIZE)
 }
 
-/// What lies between `arg_start` and `arg_end`. Memory of a running process
-/// may be swapped out or unmapped at any moment, so that no error says more
-/// than that there is nothing to show.
-pub(super) fn arguments(mm: &Mm<'_>) -> Vec<String> {
+/// The arguments of a process.
+pub(super) fn command(mm: &Mm<'_>) -> Vec<String> {
+    arguments(mm, MAX_COMMAND).0
+}
+
+/// What lies between `arg_start` and `arg_end`, from `max` bytes, and how many
+/// bytes these are. Memory of a running process may be swapped out or unmapped
+/// at any moment, so that no error says more than that there is nothing to show.
+fn arguments(mm: &Mm<'_>, max: usize) -> (Vec<String>, usize) {
     let read = || -> Result<Vec<u8>, KernelError> {
         let (start, end) = (mm.arg_start()?, mm.arg_end()?);
-        let mut bytes = vec![0; end.saturating_sub(start).min(MAX_COMMAND) as usize];
+        let mut bytes = vec![0; end.saturating_sub(start).min(max as u64) as usize];
         mm.space()?.read(GuestVirt::new(start), &mut bytes)?;
         Ok(bytes)
     };
-    read().map_or_else(|_| Vec::new(), |bytes| split(&bytes))
+    let bytes = read().unwrap_or_default();
+    (split(&bytes), bytes.len())
 }
 
 /// Splits at NUL bytes. A program that writes a title over its arguments pads

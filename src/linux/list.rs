@@ -5,9 +5,9 @@ use crate::memory::GuestVirt;
 
 use super::view::Struct;
 
-/// Most entries that any list walked here may have: no guest has more threads
-/// than `PID_MAX_LIMIT` (`include/linux/threads.h`).
-pub const MAX_ENTRIES: usize = 4 << 20;
+/// Most entries that any list walked here may have. A kernel can have four times
+/// as many threads (`PID_MAX_LIMIT`), and none is known to.
+pub const MAX_ENTRIES: usize = 1 << 20;
 
 kernel_struct! {
     /// The head of a list, or a structure's place in one: `struct list_head`.
@@ -30,7 +30,7 @@ impl<'k> ListHead<'k> {
     }
 
     /// The structures that are linked into this list by their member `field`.
-    /// The walk ends with an error after 2^22 entries, or where a pointer
+    /// The walk ends with an error after 2^20 entries, or where a pointer
     /// leads out of the kernel.
     pub fn entries<T: Struct<'k>>(&self, field: &'static str) -> Entries<'k, T> {
         Entries {

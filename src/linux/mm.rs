@@ -11,7 +11,7 @@ use super::vma::Vma;
 
 /// Most VMAs that are read of one process. The default of
 /// `vm.max_map_count` is 65530; programs that need more ask for some millions.
-const MAX_VMAS: usize = 4 << 20;
+const MAX_VMAS: usize = 1 << 20;
 
 bitflags::bitflags! {
     /// `MMF_*` in `include/linux/sched/coredump.h`, as far as they are looked

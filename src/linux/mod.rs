@@ -36,7 +36,7 @@ pub use cred::{Cred, GroupInfo};
 pub use file::{Fdtable, File, FilesStruct, FownStruct, OpenFd};
 pub use fpu::{Fpstate, Fpu};
 pub use hrtimer::{CpuItimer, Hrtimer};
-pub use list::ListHead;
+pub use list::{ListHead, MAX_ENTRIES};
 pub use maple_tree::MapleTree;
 pub use mm::{Mm, MmFlags, MmRssStat, VdsoImage};
 pub use namespace::{

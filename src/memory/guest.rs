@@ -25,6 +25,13 @@ pub enum MemoryError {
         /// Its length in bytes.
         len: u64,
     },
+    /// The page tables at `root` lead to more tables than fit into RAM: they
+    /// point at themselves.
+    #[error("the page tables at {root} have no end")]
+    EndlessTables {
+        /// The top table.
+        root: GuestPhys,
+    },
     /// The host could not give the page: the backing file is shorter than the
     /// RAM, the huge-page pool is empty or the page is poisoned.
     #[error("the host cannot access guest RAM at {addr}: {source}")]
@@ -138,6 +145,17 @@ impl GuestMemory {
             }
         }
         Ok(Self { regions })
+    }
+
+    /// Bytes of RAM.
+    pub fn len(&self) -> u64 {
+        // The pieces do not overlap, so that the sum fits.
+        self.regions.iter().map(|region| region.len).sum()
+    }
+
+    /// Whether there is no RAM at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The pieces of RAM, ascending.

@@ -182,7 +182,8 @@ impl AddressSpace {
     ///
     /// # Errors
     ///
-    /// An error of reading the tables, or the first one that `visit` returns.
+    /// An error of reading the tables, [`MemoryError::EndlessTables`], or the
+    /// first one that `visit` returns.
     pub fn walk<E: From<MemoryError>>(
         &self,
         range: Range<GuestVirt>,
@@ -197,42 +198,10 @@ impl AddressSpace {
         if range.is_empty() {
             return Ok(());
         }
-        self.walk_table(self.root, self.levels.count(), &range, range.start.get(), &mut visit)
-    }
-
-    /// Visits the part of `range` that the table at `table` of `level` covers,
-    /// from `from` on.
-    fn walk_table<E: From<MemoryError>>(
-        &self,
-        table: GuestPhys,
-        level: u32,
-        range: &Range<GuestVirt>,
-        from: u64,
-        visit: &mut impl FnMut(Leaf) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut words = [0; PAGE_SIZE as usize];
-        self.memory.read(table, &mut words).map_err(E::from)?;
-        let size = entry_size(level);
-        let mut virt = from & !(size - 1);
-        for index in table_index(from, level)..ENTRIES {
-            if virt >= range.end.get() {
-                break;
-            }
-            let raw = word_at(&words, index);
-            match classify(raw, level) {
-                Step::Empty => {}
-                Step::Table(next) => {
-                    let start = virt.max(range.start.get());
-                    self.walk_table(next, level - 1, range, start, visit)?;
-                }
-                Step::Leaf(entry) => visit(cut(virt, size, entry, range))?,
-            }
-            match virt.checked_add(size) {
-                Some(next) => virt = next,
-                None => break,
-            }
-        }
-        Ok(())
+        let tables_left = self.memory.len() / PAGE_SIZE;
+        let from = range.start.get();
+        let mut walk = Walk { space: self, range, tables_left, visit: &mut visit };
+        walk.table(self.root, self.levels.count(), from)
     }
 
     fn lookup(&self, addr: GuestVirt) -> Result<Option<Leaf>, MemoryError> {
@@ -259,6 +228,53 @@ impl AddressSpace {
     fn advance(&self, addr: GuestVirt, done: u64, len: usize) -> Result<GuestVirt, MemoryError> {
         let out_of_range = MemoryError::OutOfRange { addr: addr.get(), len: len as u64 };
         addr.checked_add(done).ok_or(out_of_range)
+    }
+}
+
+/// A walk over the entries of a range.
+struct Walk<'a, V> {
+    space: &'a AddressSpace,
+    range: Range<GuestVirt>,
+    /// Tables that are read yet at most: honest ones are all in RAM, each once.
+    tables_left: u64,
+    visit: &'a mut V,
+}
+
+impl<V> Walk<'_, V> {
+    /// Visits the part of the range that the table at `table` of `level` covers,
+    /// from `from` on.
+    fn table<E: From<MemoryError>>(
+        &mut self,
+        table: GuestPhys,
+        level: u32,
+        from: u64,
+    ) -> Result<(), E>
+    where
+        V: FnMut(Leaf) -> Result<(), E>,
+    {
+        let endless = MemoryError::EndlessTables { root: self.space.root };
+        self.tables_left = self.tables_left.checked_sub(1).ok_or(endless)?;
+        let mut words = [0; PAGE_SIZE as usize];
+        self.space.memory.read(table, &mut words)?;
+        let size = entry_size(level);
+        let mut virt = from & !(size - 1);
+        for index in table_index(from, level)..ENTRIES {
+            if virt >= self.range.end.get() {
+                break;
+            }
+            match classify(word_at(&words, index), level) {
+                Step::Empty => {}
+                Step::Table(next) => {
+                    self.table(next, level - 1, virt.max(self.range.start.get()))?;
+                }
+                Step::Leaf(entry) => (self.visit)(cut(virt, size, entry, &self.range))?,
+            }
+            match virt.checked_add(size) {
+                Some(next) => virt = next,
+                None => break,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -399,11 +415,13 @@ mod tests {
         let space = AddressSpace::new(memory, GuestPhys::new(0x1000), PageTableLevels::Five);
         assert!(space.translate(GuestVirt::new(0x1000)).is_ok());
         let mut pages = 0;
-        let range = GuestVirt::new(0)..GuestVirt::new(0x40_0000);
-        let _: Result<(), MemoryError> = space.walk(range, |_| {
+        let range = GuestVirt::new(0)..GuestVirt::new(1 << 47);
+        let walked: Result<(), MemoryError> = space.walk(range, |_| {
             pages += 1;
             Ok(())
         });
-        assert_eq!(pages, 1024);
+        // No more tables than fit into the RAM of two pages.
+        assert!(matches!(walked, Err(MemoryError::EndlessTables { .. })), "{walked:?}");
+        assert_eq!(pages, 0);
     }
 }
