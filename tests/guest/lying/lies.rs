@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use fastrand::Rng;
-use ovmigrate::memory::GuestPhys;
+use ovmigrate::memory::{GuestPhys, PAGE_SIZE};
 
 use super::dump::{Dump, Words};
 
@@ -17,6 +17,8 @@ pub struct Truth {
     attach: Vec<Range<u64>>,
     look: Vec<Range<u64>>,
     capture: Vec<Range<u64>>,
+    /// Page tables of the process.
+    tables: Vec<u64>,
     /// Words that stand there.
     sample: Vec<u64>,
     ram_end: u64,
@@ -43,11 +45,14 @@ impl Truth {
             ranges
         };
         let look = part(&trace[*look_at..*capture]);
+        let capture = part(&trace[*capture..]);
+        let pages = capture.iter().filter(|range| range.end - range.start == PAGE_SIZE);
         Self {
             attach: part(&trace[*attach..*look_at]),
             sample: sample(dump, &look),
             look,
-            capture: part(&trace[*capture..]),
+            tables: pages.map(|page| page.start).collect(),
+            capture,
             ram_end: dump.end(),
         }
     }
@@ -70,7 +75,7 @@ impl Truth {
     }
 
     fn word(&self, rng: &mut Rng) -> u64 {
-        match rng.u8(..10) {
+        match rng.u8(..12) {
             0 => 0,
             1 => u64::MAX,
             2 => rng.u64(..),
@@ -80,6 +85,10 @@ impl Truth {
             5 => rng.u64(..) | 0x7fff_0000_7fff_0000,
             // A page-table entry.
             6 => rng.u64(..self.ram_end) & !0xfff | 0x67,
+            // One that leads back into the tables.
+            7 => self.tables[rng.usize(..self.tables.len())] | 0x67,
+            // The last page of a process.
+            8 => 0x7fff_ffff_f000,
             // What stands elsewhere, mostly pointers.
             _ => self.sample[rng.usize(..self.sample.len())],
         }
