@@ -9,9 +9,6 @@ use super::error::CaptureError;
 use super::files::Files;
 use super::obstacle::Obstacles;
 
-/// The dumpable value's bits of `mm->flags` (`MMF_DUMPABLE_MASK`,
-/// `include/linux/sched/coredump.h`).
-const DUMPABLE_MASK: u64 = 3;
 /// Areas that no image can hold, and what they are.
 const UNSUPPORTED: &[(VmFlags, &str)] = &[
     (VmFlags::HUGETLB, "uses huge pages of hugetlbfs"),
@@ -68,7 +65,7 @@ pub(super) fn read<'k>(
         env_end: mm.env_end()?,
         saved_auxv: mm.saved_auxv()?,
         exe: exe.unwrap_or(Id::new(0)),
-        dumpable: (mm.raw_flags()? & DUMPABLE_MASK) as u32,
+        dumpable: target.leader().dumpable()?.ok_or_else(|| missing("memory"))?,
         thp_disabled: mm.flags()?.contains(MmFlags::DISABLE_THP),
         membarrier_state: mm.membarrier_state()?,
         vmas,

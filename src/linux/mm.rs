@@ -37,7 +37,8 @@ kernel_struct! {
         pgd: GuestVirt = ["pgd"],
         /// How many processes use it.
         mm_users: u32 = ["mm_users.counter"],
-        /// [`MmFlags`], and the dumpable value in the lowest bits up to 6.12.
+        /// [`MmFlags`]; [`Task::dumpable`](super::Task::dumpable) was in its lowest
+        /// bits.
         raw_flags: u64 = ["flags.__mm_flags", "flags"],
         /// First address of the executable's code.
         start_code: u64 = ["start_code"],

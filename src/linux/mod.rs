@@ -8,6 +8,7 @@
 mod view;
 
 mod cred;
+mod exec_state;
 mod file;
 mod fpu;
 mod hrtimer;
@@ -33,6 +34,7 @@ mod timekeeping;
 mod vma;
 
 pub use cred::{Cred, GroupInfo};
+pub use exec_state::TaskExecState;
 pub use file::{Fdtable, File, FilesStruct, FownStruct, OpenFd};
 pub use fpu::{Fpstate, Fpu};
 pub use hrtimer::{CpuItimer, Hrtimer};

@@ -11,8 +11,9 @@ kernel_struct! {
         /// The file that it belongs to, or with the lowest bit set
         /// (`PAGE_MAPPING_ANON`) the `anon_vma`.
         mapping: u64 = ["mapping"],
-        /// Of a tail page, the address of its head plus one.
-        compound_head: u64 = ["compound_info", "compound_head"],
+        /// Of a tail page, with the lowest bit set, the way to its head; see
+        /// [`head`](Self::head).
+        compound_info: u64 = ["compound_info", "compound_head"],
     }
 }
 
@@ -31,6 +32,18 @@ impl<'k> Page<'k> {
         Self::at(kernel, kernel.vmemmap().wrapping_add(offset))
     }
 
+    /// The first page of the folio that it belongs to: `compound_head()`.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn head(&self) -> Result<Self, KernelError> {
+        match head_of(self.addr().get(), self.compound_info()?) {
+            None => Ok(*self),
+            Some(head) => Self::at(self.kernel(), GuestVirt::new(head)),
+        }
+    }
+
     /// Whether the frame holds anonymous memory, a copy of a private file page
     /// among it: `PageAnon()`.
     ///
@@ -38,10 +51,45 @@ impl<'k> Page<'k> {
     ///
     /// Where guest memory cannot be read.
     pub fn is_anonymous(&self) -> Result<bool, KernelError> {
-        let head = match self.compound_head()? {
-            tail if tail & 1 == 1 => Self::at(self.kernel(), GuestVirt::new(tail - 1))?,
-            _ => *self,
-        };
-        Ok(head.mapping()? & MAPPING_ANON != 0)
+        Ok(self.head()?.mapping()? & MAPPING_ANON != 0)
+    }
+}
+
+/// The address of the head of the page at `addr`, if `info` makes it a tail.
+///
+/// `info` is the head's address, or, since 7.1 in kernels built with
+/// `CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP`, a mask of high bits that makes the
+/// head's address of the tail's (`set_compound_head()`,
+/// `include/linux/page-flags.h`). No address looks like a mask, which has few
+/// low bits clear: the last 2 GiB of the address space are the kernel image's
+/// (`Documentation/arch/x86/x86_64/mm.rst`), `vmemmap` lies below.
+fn head_of(addr: u64, info: u64) -> Option<u64> {
+    const LOWEST_MASK: u64 = u64::MAX << 31;
+    if info & 1 == 0 {
+        return None;
+    }
+    let head = info & !1;
+    Some(if head >= LOWEST_MASK { addr & head } else { head })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: u64 = 0xffd4_0000_0012_8000;
+    const TAIL: u64 = HEAD + 37 * 64;
+
+    #[test]
+    fn a_tail_tells_its_head_by_address_or_by_mask() {
+        assert_eq!(head_of(TAIL, HEAD | 1), Some(HEAD));
+        // A huge page: 512 descriptors of 64 bytes.
+        assert_eq!(head_of(TAIL, u64::MAX << 15 | 1), Some(HEAD));
+    }
+
+    #[test]
+    fn a_page_that_is_no_tail_has_something_else_there() {
+        // A link of a list.
+        assert_eq!(head_of(HEAD, 0xff11_0000_0455_3008), None);
+        assert_eq!(head_of(HEAD, 0), None);
     }
 }

@@ -20,6 +20,7 @@ pub static DECLARATIONS: Declarations = Declarations {
     structs: &[
         Task::declaration(),
         SemUndoList::declaration(),
+        TaskExecState::declaration(),
         Mm::declaration(),
         VdsoImage::declaration(),
         Page::declaration(),

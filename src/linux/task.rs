@@ -4,6 +4,7 @@ use crate::kernel::{Kernel, KernelError};
 use crate::memory::GuestVirt;
 
 use super::cred::Cred;
+use super::exec_state::TaskExecState;
 use super::file::FilesStruct;
 use super::list::ListHead;
 use super::mm::Mm;
@@ -229,7 +230,7 @@ kernel_struct! {
         /// The FPU state, where it is a part of the structure (up to 6.12).
         fpu: Raw = ?["thread.fpu"],
         /// What `execve()` left, in a structure of its own since 7.2.
-        exec_state: GuestVirt = ?["exec_state"],
+        exec_state: Ptr<TaskExecState<'k>> = ?["exec_state"],
     }
 }
 
