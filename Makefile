@@ -62,6 +62,7 @@ fuzz: packages
 
 bench: packages
 	cargo bench --bench guest
+	benches/against-drgn
 
 clean:
 	qemu-scripts/vm down --all
