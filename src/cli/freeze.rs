@@ -30,9 +30,9 @@ impl Freeze {
             Ok((target.comm().to_owned(), paused))
         })?;
         tracing::info!("the VM stood still for {}", milliseconds(paused));
-        let (pid, domain) = (self.target.pid, &self.target.vm.domain.domain);
+        let (pid, domain) = (self.target.pid, self.target.vm.domain.arguments());
         print(&format!(
-            "process {pid} ({}) is frozen; thaw it with: ovmigrate thaw --domain {domain} --pid {pid}\n",
+            "process {pid} ({}) is frozen; thaw it with: ovmigrate thaw {domain} --pid {pid}\n",
             escaped(&comm),
         ))
     }

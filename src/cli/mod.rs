@@ -17,6 +17,7 @@ mod save;
 mod signal;
 mod thaw;
 
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -110,9 +111,32 @@ fn log_to_stderr(verbose: u8) {
 /// Which VM.
 #[derive(Debug, Args)]
 struct DomainArg {
-    /// The VM: the -name of a running QEMU, qmp:PATH or pid:PID.
+    /// The VM: the name of a running QEMU or libvirt domain, qmp:PATH or pid:PID.
     #[arg(short, long, value_name = "VM")]
     domain: String,
+    /// The libvirt connection that has the VM, for example qemu:///session.
+    ///
+    /// Without it a VM that libvirt runs is looked for at LIBVIRT_DEFAULT_URI,
+    /// else in the session of the user who owns its QEMU, and then at
+    /// qemu:///system.
+    #[arg(long, value_name = "URI")]
+    connect: Option<String>,
+}
+
+impl DomainArg {
+    /// As `Domain::find` takes it.
+    fn spec(&self) -> Cow<'_, str> {
+        match &self.connect {
+            Some(uri) => format!("libvirt:{uri}#{}", self.domain).into(),
+            None => (&self.domain).into(),
+        }
+    }
+
+    /// As another command of ours takes it.
+    fn arguments(&self) -> String {
+        let connect = self.connect.as_ref().map(|uri| format!("--connect '{uri}' "));
+        format!("{}--domain {}", connect.unwrap_or_default(), self.domain)
+    }
 }
 
 /// Which VM, and which way to its memory.
@@ -143,7 +167,7 @@ impl AttachArgs {
             AccessArg::Map => AccessChoice::Map,
             AccessArg::Process => AccessChoice::Process,
         };
-        Attachment::open_with(&self.domain.domain, &ProfileCache::user(), choice)
+        Attachment::open_with(&self.domain.spec(), &ProfileCache::user(), choice)
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Restore {
 
 impl Restore {
     pub fn run(self) -> Result<()> {
-        let domain = Domain::find(&self.domain.domain)?;
+        let domain = Domain::find(&self.domain.spec())?;
         let bar = ProgressBar::hidden();
         bar.set_style(ProgressStyle::with_template(
             "{spinner} {msg} {bytes}/{total_bytes} {wide_bar} {binary_bytes_per_sec} {eta}",

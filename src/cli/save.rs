@@ -107,14 +107,14 @@ impl Save {
         let SaveReport { pid, comm, threads, page_bytes, memory, durations, vm_paused, .. } =
             report;
         let plural = if *threads == 1 { "" } else { "s" };
-        let domain = &self.vm.domain.domain;
+        let domain = self.vm.domain.arguments();
         let fate = match self.afterwards() {
             Afterwards::Kill => "the process was killed".to_owned(),
             Afterwards::LeaveRunning => "the process runs on".to_owned(),
             Afterwards::LeaveStopped => {
                 let undo = match self.freeze {
-                    How::Trap => format!("ovmigrate thaw --domain {domain} --pid {pid}"),
-                    How::Signal => format!("ovmigrate signal --domain {domain} --pid {pid} CONT"),
+                    How::Trap => format!("ovmigrate thaw {domain} --pid {pid}"),
+                    How::Signal => format!("ovmigrate signal {domain} --pid {pid} CONT"),
                 };
                 format!("the process is left frozen; let it go with: {undo}")
             }
