@@ -33,13 +33,14 @@ demo: packages
 lint: packages
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
 
 # All but the tests on guests, then those on one kernel after the other. The
 # guests of a kernel run one test at a time; the threads overlap the rest. They
 # are taken down when their kernel is done, unless KEEP_GUESTS is set.
 test: lint
-	cargo test --no-fail-fast --lib --bins --examples --test domain --test xsave
+	cargo test --no-fail-fast --lib --bins --examples --test domain --test libvirt --test xsave
 	cargo test --doc
 	@for kernel in $(TEST_KERNELS); do qemu-scripts/build-image --kernel $$kernel >/dev/null || exit 1; done
 	@status=0; for kernel in $(TEST_KERNELS); do \

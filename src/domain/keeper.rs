@@ -2,15 +2,21 @@
 //! by SIGKILL.
 //!
 //! It is forked before the first pause and waits on a pipe for our end. Where
-//! QEMU's monitor is a socket of ours it shares that. Where libvirt holds the
-//! monitor it has a connection of its own to libvirt, which it opens before
-//! the VM is paused; a child that cannot is an error, and nothing is paused.
+//! QEMU's monitor is a socket of ours it shares that, so that its `cont` comes
+//! after a `stop` that we have sent.
+//!
+//! Where libvirt holds the monitor the child has a connection of its own to
+//! libvirt, opened before anything is paused. Calls on two connections have no
+//! order, so there it is the child that stops and continues the VM, when told
+//! by the pipe, and at our end too.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -18,7 +24,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{self, ForkResult, Pid};
 
 use super::error::{DomainError, Result};
-use super::libvirt::{LibvirtAddress, State};
+use super::libvirt::{LibvirtAddress, LibvirtDomain, State};
 
 /// What the keeper sends to QEMU, and what it looks for in the answers to know
 /// that QEMU has read it: closing a socket with unread answers would make QEMU
@@ -29,12 +35,12 @@ const ANSWERED: &[u8] = b"ovmigrate-keeper";
 /// How long the keeper waits for each part of the answer.
 const ANSWER_LIMIT_MS: i32 = 10_000;
 
-/// How long the keeper may take to connect to libvirt.
-const READY_LIMIT: Duration = Duration::from_secs(10);
+/// How long the keeper may take to connect to libvirt, to stop or continue a
+/// domain. libvirt itself waits 30 s for one that is busy (`QEMU_JOB_WAIT_TIME`).
+const LIBVIRT_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the keeper tries to continue a domain: libvirt's daemon may be
-/// restarting, or be busy with the domain for as long as it waits itself (30 s,
-/// `QEMU_JOB_WAIT_TIME`).
+/// How long the keeper tries to continue a domain after our end: libvirt's
+/// daemon may be restarting.
 const CONTINUE_LIMIT: Duration = Duration::from_secs(120);
 const CONTINUE_RETRY: Duration = Duration::from_millis(200);
 
@@ -52,6 +58,9 @@ pub(super) enum Continuation<'a> {
 pub(super) struct Keeper {
     /// Dropped first: its end ends the child.
     pipe: Option<OwnedFd>,
+    answers: OwnedFd,
+    /// Whether it stops and continues the VM itself.
+    acts: bool,
     child: Pid,
 }
 
@@ -62,47 +71,64 @@ impl Keeper {
         let failed = |e| DomainError::io("cannot start the child that continues the VM", e);
         let pipe = || unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed);
         let (reader, writer) = pipe()?;
-        let (ready, says_ready) = pipe()?;
+        let (answers, answer) = pipe()?;
         // SAFETY: the child runs nothing but `keep` and never returns. With a
         // QMP socket it makes async-signal-safe calls only. With libvirt it
         // also allocates, which glibc makes possible after a fork, and takes
         // locks of libvirt's: one that another thread held at the fork would
-        // stop the child before it says that it is ready, which is an error
-        // below.
+        // keep it from its first answer, which is an error.
         match unsafe { unistd::fork() }.map_err(failed)? {
             ForkResult::Child => {
-                let fds = [&reader, &says_ready].map(AsRawFd::as_raw_fd);
+                let fds = [&reader, &answer].map(AsRawFd::as_raw_fd);
                 keep(fds, claim.as_raw_fd(), continuation)
             }
             ForkResult::Parent { child } => {
-                drop((reader, says_ready));
-                let keeper = Self { pipe: Some(writer), child };
-                keeper.await_ready(&ready)?;
+                drop((reader, answer));
+                let acts = matches!(continuation, Continuation::Libvirt(_));
+                let keeper = Self { pipe: Some(writer), answers, acts, child };
+                keeper.answer()?;
                 Ok(keeper)
             }
         }
     }
 
-    fn await_ready(&self, ready: &OwnedFd) -> Result<()> {
-        let deadline = Instant::now() + READY_LIMIT;
-        let mut byte = [0];
+    /// Whether it stops and continues the VM itself, and answers.
+    pub fn acts(&self) -> bool {
+        self.acts
+    }
+
+    /// What came of the start, or of what it was told.
+    ///
+    /// # Errors
+    ///
+    /// What libvirt says, or that the child has died or hangs. It is ended then.
+    pub fn answer(&self) -> Result<()> {
+        let deadline = Instant::now() + LIBVIRT_LIMIT;
+        let mut text = [0; ANSWER_MAX];
+        let failed = |reason: &str| {
+            // One that hangs would not see our end of the pipe.
+            let _ = kill(self.child, Signal::SIGKILL);
+            let what = "the child that stops and continues the VM";
+            Err(DomainError::io(what, io::Error::other(reason.to_owned())))
+        };
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let polled = poll(&mut [PollFd::new(ready.as_fd(), PollFlags::POLLIN)], timeout);
-            match polled {
-                Err(nix::errno::Errno::EINTR) => {}
-                Ok(1..) if unistd::read(ready, &mut byte) == Ok(1) => return Ok(()),
-                _ => break,
+            match poll(&mut [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)], timeout) {
+                Err(Errno::EINTR) => continue,
+                Ok(1..) => {}
+                _ => return failed("it does not answer"),
             }
+            return match unistd::read(&self.answers, &mut text) {
+                Err(Errno::EINTR) => continue,
+                Ok(1..) if text[0] == DONE => Ok(()),
+                Ok(len @ 1..) => Err(refused(&text[1..len])),
+                _ => failed("it has died"),
+            };
         }
-        // A child that hangs would not see our end of the pipe.
-        let _ = kill(self.child, Signal::SIGKILL);
-        let reason = io::Error::other("it cannot connect to libvirt a second time");
-        Err(DomainError::io("cannot start the child that continues the VM", reason))
     }
 
-    /// Tells whether the VM is paused by us from now on.
+    /// Tells whether the VM is paused by us from now on, or is to be.
     pub fn tell(&self, paused: bool) -> io::Result<()> {
         let Some(pipe) = &self.pipe else { return Ok(()) };
         unistd::write(pipe, &[u8::from(paused)])?;
@@ -118,18 +144,27 @@ impl Drop for Keeper {
     }
 }
 
+fn refused(reason: &[u8]) -> DomainError {
+    let reason = String::from_utf8_lossy(reason).into_owned();
+    DomainError::Refused { command: "stop or cont".into(), reason }
+}
+
 /// The child's life.
-fn keep([pipe, says_ready]: [RawFd; 2], claim: RawFd, continuation: Continuation<'_>) -> ! {
+fn keep([pipe, answers]: [RawFd; 2], claim: RawFd, continuation: Continuation<'_>) -> ! {
     match continuation {
         Continuation::Qmp(qmp) => {
-            leave_parent([pipe, says_ready, -1, claim, qmp.as_raw_fd()]);
-            say_ready();
-            if paused_at_end() {
+            leave_parent([pipe, answers, -1, claim, qmp.as_raw_fd()]);
+            answer(&[DONE]);
+            let mut paused = false;
+            while let Some(told) = next_order() {
+                paused = told;
+            }
+            if paused {
                 continue_by_qmp(QMP);
             }
         }
         Continuation::Libvirt(address) => {
-            leave_parent([pipe, says_ready, -1, claim, -1]);
+            leave_parent([pipe, answers, -1, claim, -1]);
             // Unwinding would run on in the parent's code.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| keep_domain(address)));
         }
@@ -138,12 +173,18 @@ fn keep([pipe, says_ready]: [RawFd; 2], claim: RawFd, continuation: Continuation
     unsafe { libc::_exit(0) }
 }
 
-/// The keeper's descriptors: the reading end of the pipe, the writing end of
-/// the other, `/dev/null` for what libvirt might say, the claim, which is only
-/// kept, and the QMP connection.
+/// An answer begins with one of these; behind the second comes the reason.
+const DONE: u8 = b'+';
+const FAILED: u8 = b'-';
+
+/// Longest answer. A pipe takes and gives so much at once (`PIPE_BUF`).
+const ANSWER_MAX: usize = 4096;
+
+/// The keeper's descriptors: the orders' reading end, the answers' writing end,
+/// `/dev/null` for what libvirt might print, the claim, which is only kept, and
+/// the QMP connection.
 const PIPE: RawFd = 0;
-const READY: RawFd = 1;
-const MESSAGES: RawFd = 2;
+const ANSWERS: RawFd = 1;
 const QMP: RawFd = 4;
 
 /// Lets go of all that the child has from its parent, but for `fds`, which get
@@ -157,8 +198,10 @@ fn leave_parent(fds: [RawFd; 5]) {
         // Out of the terminal's process group, so that Ctrl-C does not end
         // parent and keeper together.
         libc::setsid();
-        // Nor does a service manager that ends all of a service.
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // Nor does a service manager that ends all of a service, nor an answer
+        // to a parent that is gone.
+        let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE];
+        for signal in signals {
             libc::signal(signal, libc::SIG_IGN);
         }
         libc::chdir(c"/".as_ptr());
@@ -184,25 +227,21 @@ fn leave_parent(fds: [RawFd; 5]) {
     }
 }
 
-fn say_ready() {
-    // SAFETY: one byte is written from a constant, and a descriptor of ours closed.
-    #[allow(clippy::multiple_unsafe_ops_per_block)]
-    unsafe {
-        libc::write(READY, c"r".as_ptr().cast(), 1);
-        libc::dup2(MESSAGES, READY);
-    }
+fn answer(text: &[u8]) {
+    // SAFETY: the pointer is to as many bytes as the length says.
+    unsafe { libc::write(ANSWERS, text.as_ptr().cast(), text.len().min(ANSWER_MAX)) };
 }
 
-/// Waits for the parent's end; whether it had paused the VM.
-fn paused_at_end() -> bool {
+/// Whether the VM is to be, or is, paused by the parent; `None` at its end.
+fn next_order() -> Option<bool> {
     let mut paused = 0_u8;
     loop {
         // SAFETY: one byte is read into a local variable.
         match unsafe { libc::read(PIPE, (&raw mut paused).cast(), 1) } {
-            1 => {}
+            1 => return Some(paused != 0),
             // SAFETY: the location of this thread's errno is always valid.
             -1 if unsafe { *libc::__errno_location() } == libc::EINTR => {}
-            _ => return paused != 0,
+            _ => return None,
         }
     }
 }
@@ -216,31 +255,44 @@ fn continue_by_qmp(qmp: RawFd) {
 
 /// The child's life where libvirt has the monitor.
 fn keep_domain(address: &LibvirtAddress) {
-    let Ok(mut domain) = address.open() else { return };
-    say_ready();
-    if !paused_at_end() {
-        return;
+    let domain = match address.open() {
+        Ok(domain) => domain,
+        Err(e) => return answer_with(Err(e)),
+    };
+    answer_with(Ok(()));
+    let mut paused = false;
+    while let Some(told) = next_order() {
+        // Also where libvirt refuses: it may have been too late only.
+        paused |= told;
+        let done = if told { domain.suspend() } else { domain.resume() };
+        paused &= told || done.is_err();
+        answer_with(done);
     }
+    if paused {
+        continue_domain(domain, address);
+    }
+}
+
+fn answer_with(result: Result<()>) {
+    match result {
+        Ok(()) => answer(&[DONE]),
+        Err(e) => answer(&[&[FAILED], e.to_string().as_bytes()].concat()),
+    }
+}
+
+fn continue_domain(mut domain: LibvirtDomain, address: &LibvirtAddress) {
     let deadline = Instant::now() + CONTINUE_LIMIT;
-    // A pause that was asked for by the parent's last call may come after our
-    // first look: what counts is that it runs at two of them.
-    let mut seen_running = false;
     while Instant::now() < deadline {
         match domain.state() {
-            Ok(State::Other) => return,
-            Ok(State::Running) if seen_running => return,
-            Ok(State::Running) => seen_running = true,
-            Ok(State::Paused) => {
-                seen_running = false;
-                let _ = domain.resume();
-            }
+            Ok(State::Paused) if domain.resume().is_err() => {}
+            Ok(_) => return,
             Err(_) => {
                 if let Ok(again) = address.open() {
                     domain = again;
                 }
             }
         }
-        std::thread::sleep(CONTINUE_RETRY);
+        thread::sleep(CONTINUE_RETRY);
     }
 }
 

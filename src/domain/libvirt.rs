@@ -136,7 +136,13 @@ impl LibvirtDomain {
         }
     }
 
-    /// Continues it.
+    /// Stops its vCPUs. By libvirt and not by the monitor's `stop`, so that it
+    /// knows, and takes care of the locks of disks that it may hold.
+    pub fn suspend(&self) -> Result<()> {
+        self.domain.suspend().map_err(|e| self.failed(&e))
+    }
+
+    /// Continues them.
     pub fn resume(&self) -> Result<()> {
         self.domain.resume().map_err(|e| self.failed(&e))
     }
@@ -222,12 +228,6 @@ impl LibvirtMonitor {
     /// As [`Qmp::execute_all`](super::Qmp::execute_all).
     pub fn execute_all(&self, commands: &[Command<'_>]) -> Result<Vec<Result<Value>>> {
         commands.iter().map(|command| self.domain.command(command)).collect()
-    }
-
-    /// Stops the vCPUs. By libvirt and not by `stop`, so that it knows, and
-    /// takes care of the locks of disks that it may hold.
-    pub fn stop(&self) -> Result<()> {
-        self.domain.domain.suspend().map_err(|e| self.domain.failed(&e))
     }
 
     /// Continues the vCPUs.

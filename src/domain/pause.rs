@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::Domain;
 use super::error::{DomainError, Result};
 use super::gdb::Stub;
 use super::keeper::{Continuation, Keeper};
+use super::qmp::Qmp;
 
 /// What a pause needs that lasts as long as the attachment.
 #[derive(Debug, Default)]
@@ -24,8 +27,8 @@ pub(super) struct PauseState {
 }
 
 impl PauseState {
-    /// Tells the keeper, started where there is none, that the VM is about to
-    /// be stopped by us.
+    /// Tells the keeper, started where there is none, that the VM is to be
+    /// stopped by us.
     fn arm(&self, continuation: Continuation<'_>, claim: BorrowedFd<'_>) -> Result<()> {
         let mut slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let keeper = match slot.take() {
@@ -39,11 +42,26 @@ impl PauseState {
         Ok(())
     }
 
-    /// Tells the keeper that the VM runs again. One that has died since does
-    /// no harm; the next pause starts another.
-    fn disarm(&self) {
+    /// Stops the VM. Of a libvirt domain the keeper has done so.
+    fn stop(&self, qmp: &mut Qmp) -> Result<()> {
+        let slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.as_ref().filter(|keeper| keeper.acts()) {
+            Some(keeper) => keeper.answer(),
+            None => qmp.execute("stop", json!({})).map(drop),
+        }
+    }
+
+    /// Continues the VM and tells the keeper that it runs again. One that has
+    /// died since does no harm; the next pause starts another.
+    fn cont(&self, qmp: &mut Qmp) -> Result<()> {
         let mut slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.take_if(|keeper| keeper.tell(false).is_err());
+        let acting = slot.as_ref().filter(|keeper| keeper.acts());
+        if acting.is_some_and(|keeper| keeper.tell(false).is_ok() && keeper.answer().is_ok()) {
+            return Ok(());
+        }
+        qmp.cont()?;
+        slot.take_if(|keeper| keeper.acts() || keeper.tell(false).is_err());
+        Ok(())
     }
 }
 
@@ -81,7 +99,7 @@ impl Domain {
         let pause = Pause { domain: self, since: Instant::now(), resumed: false, stub: None };
         // From here on the guard continues the VM, also where `stop` has
         // failed half-way.
-        self.qmp().stop()?;
+        self.pause.stop(&mut self.qmp())?;
         Ok(pause)
     }
 }
@@ -103,11 +121,10 @@ impl<'a> Pause<'a> {
     }
 
     fn cont(&mut self) -> Result<Duration> {
-        self.domain.qmp().cont()?;
+        let state = &self.domain.pause;
+        state.cont(&mut self.domain.qmp())?;
         let paused = self.since.elapsed();
         self.resumed = true;
-        let state = &self.domain.pause;
-        state.disarm();
         state.paused.store(false, Ordering::Release);
         if let Some(stub) = self.stub.take() {
             stub.close(&mut self.domain.qmp())?;

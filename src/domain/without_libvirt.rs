@@ -56,6 +56,10 @@ impl LibvirtDomain {
         match self.0 {}
     }
 
+    pub fn suspend(&self) -> Result<()> {
+        match self.0 {}
+    }
+
     pub fn resume(&self) -> Result<()> {
         match self.0 {}
     }
@@ -77,10 +81,6 @@ impl LibvirtMonitor {
     }
 
     pub fn execute_all(&self, _: &[Command<'_>]) -> Result<Vec<Result<Value>>> {
-        match self.0 {}
-    }
-
-    pub fn stop(&self) -> Result<()> {
         match self.0 {}
     }
 

@@ -134,14 +134,6 @@ impl Qmp {
         Ok(ours)
     }
 
-    /// Stops the vCPUs.
-    pub(super) fn stop(&mut self) -> Result<()> {
-        match &mut self.link {
-            Link::Socket(_) => self.execute("stop", json!({})).map(drop),
-            Link::Libvirt(monitor) => monitor.stop(),
-        }
-    }
-
     /// Continues the vCPUs.
     pub(super) fn cont(&mut self) -> Result<()> {
         match &mut self.link {
