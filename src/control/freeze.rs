@@ -94,7 +94,8 @@ fn not_trapped<'k>(target: &Target<'k>) -> Result<Vec<Task<'k>>, KernelError> {
 fn needs_nudge(loose: &[Task<'_>]) -> Result<bool, KernelError> {
     for thread in loose {
         let untouched = !Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
-        let asleep = thread.state()?.contains(TaskState::INTERRUPTIBLE) && thread.on_cpu()? == 0;
+        // One that is still on its run queue looks by itself or leaves it soon.
+        let asleep = thread.is_off_queue()? && thread.state()?.contains(TaskState::INTERRUPTIBLE);
         if untouched || asleep {
             return Ok(true);
         }

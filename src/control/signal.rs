@@ -284,8 +284,7 @@ fn must_look_again(target: &Target<'_>, signal: u32) -> Result<bool, KernelError
         return Ok(false);
     }
     for thread in target.threads()? {
-        let asleep = thread.on_cpu()? == 0 && !thread.state()?.is_empty();
-        if asleep && wants(&thread, signal)? {
+        if thread.is_off_queue()? && wants(&thread, signal)? {
             return Ok(true);
         }
     }

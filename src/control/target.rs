@@ -232,6 +232,8 @@ pub(super) fn describe(thread: &Task<'_>) -> String {
             format!("runs on CPU {}", thread.cpu()?)
         } else if state.is_empty() {
             "waits for a CPU".into()
+        } else if thread.on_rq()? != 0 {
+            "is on its way to sleep".into()
         } else if state.contains(TaskState::UNINTERRUPTIBLE) {
             "is in an uninterruptible sleep".into()
         } else if state.contains(TaskState::STOPPED) {

@@ -102,10 +102,9 @@ kernel_struct! {
         cpu: u32 = ["thread_info.cpu", "cpu"],
         /// Whether a CPU runs it now.
         on_cpu: u32 = ["on_cpu"],
-        /// Whether it is on a run queue.
+        /// Whether it is on a run queue. Since 6.12 a task that sleeps stays on
+        /// it until its lag is spent (`sched_entity.sched_delayed`).
         on_rq: u32 = ["on_rq"],
-        /// Whether it is on a run queue only until its lag is spent, since 6.12.
-        sched_delayed: bool = ?["se.sched_delayed"],
         /// Its link in another CPU's list of tasks to wake.
         wake_entry: Embedded<CallSingleNode<'k>> = ["wake_entry"],
         /// Whether the wake-up moved it to another CPU.
@@ -317,6 +316,15 @@ impl<'k> Task<'k> {
     /// Where guest memory cannot be read.
     pub fn state(&self) -> Result<TaskState, KernelError> {
         self.raw_state().map(TaskState::from_bits_retain)
+    }
+
+    /// Whether it is not runnable and has left both CPU and run queue.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn is_off_queue(&self) -> Result<bool, KernelError> {
+        Ok(self.on_cpu()? == 0 && self.on_rq()? == 0 && !self.state()?.is_empty())
     }
 
     /// The flags.
