@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use crate::decoded::Decoded;
-use crate::harness::{Guests, Job, TestKernel, guests, wait_for};
+use crate::harness::{Guests, Job, TestKernel, guests};
 
 /// Kernels whose guests have CRIU 3.17, and those with CRIU 4.
 const CRIU_3: &[&str] = &["5.10", "6.1"];
@@ -146,18 +146,19 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
     let guests = guests();
     let script = guests.source.program("memory.py");
     let folder = "/var/tmp/ovmigrate-tests/differential";
-    let python = guests.source.spawn(&["python3", &script, folder, "8"]);
-    wait_for("memory.py is ready", || python.log().contains("ready").then_some(()));
-    let threads = guests.source.start("threads", &[], "round");
+    let kernel = TestKernel::chosen();
+    let python = guests.source.spawn(&kernel.for_criu(&["python3", &script, folder, "8"]));
+    let python = python.once_it_prints("ready");
+    let threads = guests.source.start_for_criu("threads", &[], "round");
     threads.kill("STOP");
     threads.wait_for_states(&['T']);
     let jobs = [
-        guests.source.start("attributes", &[], "ready"),
-        guests.source.start("layout", &["/var/tmp/ovmigrate-tests/layout.file"], "ready"),
-        guests.source.start("sleepers", &["futex", "0"], "1 begin"),
-        guests.source.start("sleepers", &["nanosleep", "1000"], "1 begin"),
-        guests.source.start("sleepers", &["sigsuspend", "0"], "1 begin"),
-        guests.source.start("counter", &["1000000"], ""),
+        guests.source.start_for_criu("attributes", &[], "ready"),
+        guests.source.start_for_criu("layout", &["/var/tmp/ovmigrate-tests/layout.file"], "ready"),
+        guests.source.start_for_criu("sleepers", &["futex", "0"], "1 begin"),
+        guests.source.start_for_criu("sleepers", &["nanosleep", "1000"], "1 begin"),
+        guests.source.start_for_criu("sleepers", &["sigsuspend", "0"], "1 begin"),
+        guests.source.start_for_criu("counter", &["1000000"], ""),
         python,
         threads,
     ];
@@ -177,8 +178,7 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
             all.entry(kind).or_insert(format!("{name}: {example}"));
         }
     }
-    let release = TestKernel::chosen().release;
-    let intended = INTENDED.iter().filter(|(_, on, _)| on.contains(&release));
+    let intended = INTENDED.iter().filter(|(_, on, _)| on.contains(&kernel.release));
     let same: Vec<_> = intended.filter(|(kind, ..)| all.remove(*kind).is_none()).collect();
     assert!(
         same.is_empty() && all.is_empty(),

@@ -2,7 +2,7 @@
 //! returns is what it returns after `criu dump` and `criu restore`, which the
 //! tests do as well.
 
-use crate::harness::{Guests, Job, guests, wait_for};
+use crate::harness::{Guests, Job, WITHOUT_RSEQ, guests, wait_for};
 
 /// What the first call returned, once it has.
 fn first_result(job: &Job<'_>) -> String {
@@ -14,11 +14,13 @@ fn first_result(job: &Job<'_>) -> String {
 /// What the call returns after CRIU alone moved the process, within the source.
 fn after_criu(guests: &Guests, mode: &str, seconds: &str, poke: bool) -> String {
     let guest = &guests.source;
-    let job = guest.start("sleepers", &[mode, seconds], "1 begin");
+    let job = guest.start_for_criu("sleepers", &[mode, seconds], "1 begin");
     job.wait_for_states(&['S']);
     let images = format!("{}.criu", job.log);
     guest.sh(&format!("mkdir {images} && criu dump -t {} -D {images} -o dump.log", job.pid));
-    guest.sh(&format!("criu restore -d -D {images} -o restore.log </dev/null >/dev/null 2>&1"));
+    guest.sh(&format!(
+        "{WITHOUT_RSEQ} criu restore -d -D {images} -o restore.log </dev/null >/dev/null 2>&1"
+    ));
     if poke {
         job.kill("USR1");
     }

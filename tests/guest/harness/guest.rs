@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::access;
 use super::job::Job;
-use super::{KernelLog, TestKernel, ovmigrate, programs, wait_for};
+use super::{KernelLog, TestKernel, ovmigrate, programs};
 
 const VM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/qemu-scripts/vm");
 /// What tests put into the guest lies here.
@@ -83,11 +83,15 @@ impl Guest {
     #[track_caller]
     pub fn start(&self, program: &str, args: &[&str], ready: &str) -> Job<'_> {
         let path = self.program(program);
-        let job = self.spawn(&[&[path.as_str()], args].concat());
-        wait_for(&format!("{program} prints {ready:?}"), || {
-            job.log().contains(ready).then_some(())
-        });
-        job
+        self.spawn(&[&[path.as_str()], args].concat()).once_it_prints(ready)
+    }
+
+    /// The same as a process that the guest's CRIU can dump.
+    #[track_caller]
+    pub fn start_for_criu(&self, program: &str, args: &[&str], ready: &str) -> Job<'_> {
+        let path = self.program(program);
+        let command = TestKernel::chosen().for_criu(&[&[path.as_str()], args].concat());
+        self.spawn(&command).once_it_prints(ready)
     }
 
     /// One of `tests/programs` in the guest.

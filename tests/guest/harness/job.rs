@@ -17,6 +17,15 @@ impl Job<'_> {
         self.guest.sh(&format!("cat {}", self.log))
     }
 
+    /// Waits until it has printed `ready`.
+    #[track_caller]
+    pub fn once_it_prints(self, ready: &str) -> Self {
+        wait_for(&format!("{} prints {ready:?}", self.pid), || {
+            self.log().contains(ready).then_some(())
+        });
+        self
+    }
+
     /// Whether it is there and no zombie.
     pub fn is_alive(&self) -> bool {
         !matches!(self.states().as_str(), "" | "Z")

@@ -3,6 +3,9 @@
 /// Names the release line that a run is on.
 const ENVIRONMENT: &str = "OVMIGRATE_TEST_KERNEL";
 
+/// Has glibc register no restartable sequences.
+pub const WITHOUT_RSEQ: &str = "GLIBC_TUNABLES=glibc.pthread.rseq=0";
+
 /// An entry of `qemu-scripts/guest/kernels.toml`, with its VMs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TestKernel {
@@ -41,5 +44,16 @@ impl TestKernel {
     pub fn named(release: &str) -> &'static Self {
         let found = ALL.iter().find(|kernel| kernel.release == release);
         found.unwrap_or_else(|| panic!("{ENVIRONMENT}: there are no tests on kernel {release}"))
+    }
+
+    /// The command of a process that the guest's CRIU can dump. It refuses those
+    /// with restartable sequences where the kernel does not tell of them
+    /// (`PTRACE_GET_RSEQ_CONFIGURATION` came with 5.13).
+    pub fn for_criu<'a>(&self, command: &[&'a str]) -> Vec<&'a str> {
+        let without_rseq: &[&str] = match self.release {
+            "5.10" => &["env", WITHOUT_RSEQ],
+            _ => &[],
+        };
+        [without_rseq, command].concat()
     }
 }

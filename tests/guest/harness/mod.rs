@@ -24,7 +24,7 @@ pub use cli::{Run, ovmigrate};
 pub use guest::Guest;
 pub use guests::{Guests, guests, guests_of};
 pub use job::Job;
-pub use kernel::TestKernel;
+pub use kernel::{TestKernel, WITHOUT_RSEQ};
 pub use kernel_log::KernelLog;
 
 /// How long a guest that runs under TCG on a busy machine may take for what
