@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 # Scales the tests that repeat; `make test-all` sets it.
 export OVMIGRATE_TEST_REPEATS ?= 1
 
-.PHONY: help build demo test test-all lint fuzz bench clean packages
+.PHONY: kernel-profiles help build demo test test-all lint fuzz bench clean packages
 
 help:
 	@echo 'make build     build target/release/ovmigrate'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-all  the same, with all repeats'
 	@echo 'make lint      formatting, clippy and documentation only'
 	@echo 'make fuzz      feed the parsers with made-up input, a minute each'
+	@echo 'make kernel-profiles  profiles of the test kernels, after a declaration has changed'
 	@echo 'make bench     measure what ovmigrate costs on a guest'
 	@echo 'make clean     remove what was built and the guests that run'
 
@@ -59,6 +60,16 @@ fuzz: packages
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 	@for target in $(FUZZ_TARGETS); do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+# Profiles of the kernels that the guest images have today.
+kernel-profiles: packages
+	cargo build
+	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	for kernel in $(TEST_KERNELS); do \
+		image=$$(qemu-scripts/build-image --kernel $$kernel); \
+		file=$$scratch/vmlinuz-$$(cat "$$image/release"); cp "$$image/vmlinuz" "$$file"; \
+		target/debug/ovmigrate profile build --vmlinux "$$file" --output kernel-profiles/$$kernel.json; \
 	done
 
 bench: packages

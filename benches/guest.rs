@@ -17,7 +17,7 @@ use ovmigrate::attach::{AccessChoice, Attachment};
 use ovmigrate::bench;
 use ovmigrate::control::{Deadline, Target, send};
 use ovmigrate::inspect;
-use ovmigrate::kernel::ProfileCache;
+use ovmigrate::kernel::{Knowledge, ProfileCache};
 use ovmigrate::save::{Afterwards, Freeze, Observer, SaveOptions, SaveReport, save};
 use ovmigrate::sink::DirectorySink;
 
@@ -45,20 +45,21 @@ fn main() -> Result<()> {
 
 fn measure(guest: &Guest, rounds: usize, dir: &Path) -> Result<()> {
     let cache = tempfile::tempdir()?;
-    let cache = ProfileCache::at(cache.path());
+    let nothing = Knowledge::with_cache(ProfileCache::none());
+    let known = Knowledge::with_cache(ProfileCache::at(cache.path()));
     println!("{:<34} {:>10} {:>10} {:>10}", "ms", "min", "median", "max");
     row("attach, nothing cached", rounds, || {
         let started = Instant::now();
-        Attachment::open_with(VM, &ProfileCache::none(), AccessChoice::Auto)?;
+        Attachment::open_with(VM, &nothing, AccessChoice::Auto)?;
         Ok(started.elapsed())
     })?;
-    Attachment::open_with(VM, &cache, AccessChoice::Auto)?;
+    Attachment::open_with(VM, &known, AccessChoice::Auto)?;
     row("attach, cached", rounds, || {
         let started = Instant::now();
-        Attachment::open_with(VM, &cache, AccessChoice::Auto)?;
+        Attachment::open_with(VM, &known, AccessChoice::Auto)?;
         Ok(started.elapsed())
     })?;
-    let attachment = Attachment::open_with(VM, &cache, AccessChoice::Auto)?;
+    let attachment = Attachment::open_with(VM, &known, AccessChoice::Auto)?;
     row("ps", rounds, || {
         let started = Instant::now();
         inspect::processes(&attachment.kernel, false)?;

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::{Domain, DomainError};
-use crate::kernel::{self, AttachOptions, InstanceId, Kernel, KernelError, ProfileCache};
+use crate::kernel::{
+    self, AttachOptions, Found, InstanceId, Kernel, KernelError, Knowledge, Profile,
+};
 use crate::linux::DECLARATIONS;
-use crate::memory::{Access, CpuPaging, GuestPhys, MemoryError};
+use crate::memory::{Access, CpuPaging, GuestMemory, GuestPhys, MemoryError};
 
 /// Why a VM could not be attached to.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +84,7 @@ pub struct Attachment {
 }
 
 /// What an attach spent its time on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AttachReport {
     /// Finding the QEMU process and connecting to its monitor.
     pub find: Duration,
@@ -109,20 +111,62 @@ impl Attachment {
     ///
     /// See [`AttachError`].
     pub fn open(spec: &str) -> Result<Self, AttachError> {
-        Self::open_with(spec, &ProfileCache::user(), AccessChoice::Auto)
+        Self::open_with(spec, &Knowledge::user(), AccessChoice::Auto)
     }
 
-    /// As [`open`](Self::open), with a cache and a way to the memory of the
-    /// caller's choice.
+    /// As [`open`](Self::open), with what the caller knows of kernels and a way
+    /// to the memory of the caller's choice.
     ///
     /// # Errors
     ///
     /// See [`AttachError`].
     pub fn open_with(
         spec: &str,
-        cache: &ProfileCache,
+        knowledge: &Knowledge,
         choice: AccessChoice,
     ) -> Result<Self, AttachError> {
+        let Guest { domain, memory, report, found } = Guest::find(spec, knowledge, choice)?;
+        let Found { located, profile, .. } = found;
+        let kernel = Kernel::new(memory, located, profile, &DECLARATIONS)
+            .map_err(|source| AttachError::Kernel { domain: domain.name().to_owned(), source })?;
+        tracing::info!(
+            "attached to VM {} by way of {} in {:.1?} (find {:.1?}, memory {:.1?}, kernel {:.1?}, profile {})",
+            domain.name(),
+            report.access,
+            report.total(),
+            report.find,
+            report.map,
+            report.kernel.durations.total,
+            report.kernel.profile_from,
+        );
+        Ok(Self { domain, kernel, report })
+    }
+}
+
+/// The profile of the kernel that runs in a VM, whether or not it is enough to
+/// read the kernel by.
+///
+/// # Errors
+///
+/// See [`AttachError`].
+pub fn find_profile(
+    spec: &str,
+    knowledge: &Knowledge,
+    choice: AccessChoice,
+) -> Result<Arc<Profile>, AttachError> {
+    Ok(Guest::find(spec, knowledge, choice)?.found.profile)
+}
+
+/// A VM whose kernel was found.
+struct Guest {
+    domain: Domain,
+    memory: Arc<GuestMemory>,
+    found: Found,
+    report: AttachReport,
+}
+
+impl Guest {
+    fn find(spec: &str, knowledge: &Knowledge, choice: AccessChoice) -> Result<Self, AttachError> {
         let started = Instant::now();
         let domain = Domain::find(spec)?;
         domain.require_running()?;
@@ -130,27 +174,17 @@ impl Attachment {
         let memory = Arc::new(ladder::open_ram(&domain, choice)?);
         let access = memory.access();
         let map = started.elapsed() - find;
-        // Without a start time the VM's cache entry is not used, nothing else.
-        let instance = InstanceId::of_process(domain.process().pid()).ok();
         let options = AttachOptions {
             declarations: &DECLARATIONS,
-            cache,
-            instance,
+            knowledge,
+            // Without a start time the VM's cache entry is not used, nothing else.
+            instance: InstanceId::of_process(domain.process().pid()).ok(),
             cpus: &|| cpu_paging(&domain),
         };
-        let (kernel, report) = Kernel::attach(memory, &options)
+        let found = kernel::find(&memory, &options)
             .map_err(|source| AttachError::Kernel { domain: domain.name().to_owned(), source })?;
-        let report = AttachReport { find, map, access, kernel: report };
-        tracing::info!(
-            "attached to VM {} by way of {access} in {:.1?} (find {:.1?}, memory {:.1?}, kernel {:.1?}, {})",
-            domain.name(),
-            report.total(),
-            report.find,
-            report.map,
-            report.kernel.durations.total,
-            if report.kernel.from_cache { "profile from the cache" } else { "profile built" },
-        );
-        Ok(Self { domain, kernel, report })
+        let report = AttachReport { find, map, access, kernel: found.report.clone() };
+        Ok(Self { domain, memory, found, report })
     }
 }
 

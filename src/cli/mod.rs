@@ -22,11 +22,11 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use ovmigrate::attach::{AccessChoice, AttachError, Attachment};
+use ovmigrate::attach::{AccessChoice, Attachment};
 use ovmigrate::control::{ControlError, Deadline, Target};
-use ovmigrate::kernel::ProfileCache;
+use ovmigrate::kernel::{GivenProfile, Knowledge};
 use tracing_subscriber::EnvFilter;
 
 /// Names what is logged, as `tracing_subscriber::EnvFilter` reads it, in place
@@ -144,9 +144,48 @@ impl DomainArg {
 struct AttachArgs {
     #[command(flatten)]
     domain: DomainArg,
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+/// How a VM is read.
+#[derive(Debug, Args)]
+struct HowArgs {
     /// Which way to take to the VM's memory.
     #[arg(long, value_enum, default_value_t, hide_short_help = true)]
     access: AccessArg,
+    /// Read the VM's kernel by this profile (a file, a release or a build ID)
+    /// and not by what the VM's memory tells.
+    #[arg(long, value_name = "PROFILE", requires = "domain", hide_short_help = true)]
+    profile: Option<String>,
+    /// Use the layouts of --profile even if it is of another kernel build. Where
+    /// they differ, wrong memory is read, and written.
+    #[arg(long, requires = "profile", hide_short_help = true)]
+    force_profile: bool,
+}
+
+impl HowArgs {
+    fn access(&self) -> AccessChoice {
+        match self.access {
+            AccessArg::Auto => AccessChoice::Auto,
+            AccessArg::Map => AccessChoice::Map,
+            AccessArg::Process => AccessChoice::Process,
+        }
+    }
+
+    fn knowledge(&self) -> Result<Knowledge> {
+        let mut knowledge = Knowledge::user();
+        if let Some(name) = &self.profile {
+            let known = knowledge.library.named(name, &knowledge.cache);
+            let known = known.with_context(|| format!("--profile {name}"))?;
+            knowledge.given = Some(GivenProfile { known, force: self.force_profile });
+        }
+        Ok(knowledge)
+    }
+
+    fn attach(&self, domain: &str) -> Result<Attachment> {
+        Ok(Attachment::open_with(domain, &self.knowledge()?, self.access())?)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -161,13 +200,8 @@ enum AccessArg {
 }
 
 impl AttachArgs {
-    fn attach(&self) -> Result<Attachment, AttachError> {
-        let choice = match self.access {
-            AccessArg::Auto => AccessChoice::Auto,
-            AccessArg::Map => AccessChoice::Map,
-            AccessArg::Process => AccessChoice::Process,
-        };
-        Attachment::open_with(&self.domain.spec(), &ProfileCache::user(), choice)
+    fn attach(&self) -> Result<Attachment> {
+        self.how.attach(&self.domain.spec())
     }
 }
 

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::memory::{CpuPaging, GuestMemory, GuestPhys};
 
-use super::cache::{InstanceId, ProfileCache};
+use super::cache::InstanceId;
 use super::declare::Declarations;
 use super::error::KernelError;
 use super::image::{Kernel, Located};
+use super::knowledge::Knowledge;
+use super::library::Place;
 use super::profile::Profile;
 use super::search::Search;
 
@@ -18,7 +20,7 @@ pub struct AttachOptions<'a> {
     /// What is to be read of the kernel.
     pub declarations: &'a Declarations,
     /// What is known of kernels and VMs from before.
-    pub cache: &'a ProfileCache,
+    pub knowledge: &'a Knowledge,
     /// The VM, by which the cache knows it.
     pub instance: Option<InstanceId>,
     /// Tells the page tables that the VM's CPUs use; asked once at most, where
@@ -28,9 +30,9 @@ pub struct AttachOptions<'a> {
 
 impl Debug for AttachOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cache, instance, .. } = self;
+        let Self { knowledge, instance, .. } = self;
         f.debug_struct("AttachOptions")
-            .field("cache", cache)
+            .field("knowledge", knowledge)
             .field("instance", instance)
             .finish_non_exhaustive()
     }
@@ -57,11 +59,32 @@ impl fmt::Display for FoundBy {
     }
 }
 
+/// Where the profile that is used comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProfileFrom {
+    /// It was built from what lies in the guest's memory.
+    Guest,
+    /// The same, by an earlier attach.
+    Cache,
+    /// It was made beforehand and is here.
+    Stored(Place),
+}
+
+impl fmt::Display for ProfileFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest => f.write_str("built now"),
+            Self::Cache => f.write_str("cached"),
+            Self::Stored(place) => write!(f, "{place}"),
+        }
+    }
+}
+
 /// How an attach went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AttachReport {
-    /// Whether the profile came from the cache.
-    pub from_cache: bool,
+    /// What the profile is.
+    pub profile_from: ProfileFrom,
     /// What led to the kernel.
     pub found_by: FoundBy,
     /// What took how long.
@@ -104,7 +127,8 @@ pub fn find(memory: &Arc<GuestMemory>, options: &AttachOptions<'_>) -> Result<Fo
     let total = started.elapsed();
     let find = total.saturating_sub(seen.profile_time);
     let durations = AttachDurations { find, profile: seen.profile_time, total };
-    let report = AttachReport { from_cache: seen.from_cache, found_by: seen.found_by, durations };
+    let report =
+        AttachReport { profile_from: seen.profile_from, found_by: seen.found_by, durations };
     Ok(Found { located: seen.located, profile: Arc::new(seen.profile), report })
 }
 

@@ -22,11 +22,12 @@ use tracing::debug;
 
 use super::declare::Declarations;
 use super::evidence::Evidence;
+use super::library::{KnownProfile, Place};
 use super::profile::Profile;
 use super::sighting::Sighting;
 
 /// To be raised when profiles are resolved in another way than before.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Bytes of a file that is read back at most.
 const FILE_MAX: u64 = 64 << 20;
 /// Names the folder in place of the user's cache folder.
@@ -101,6 +102,19 @@ impl ProfileCache {
     /// None: everything is looked up anew.
     pub fn none() -> Self {
         Self { folder: None }
+    }
+
+    /// All profiles that are kept, also those that another version has left.
+    pub fn profiles(&self) -> impl Iterator<Item = KnownProfile> {
+        let folder = self.folder.as_ref().map(|folder| folder.join("profiles"));
+        let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+        let mut paths: Vec<_> =
+            entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        paths.into_iter().filter_map(|path| {
+            let StoredProfile { profile, .. } = load(&path)?;
+            Some(KnownProfile { profile, place: Place::Cache(path) })
+        })
     }
 
     pub(super) fn profile(

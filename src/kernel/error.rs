@@ -50,6 +50,43 @@ pub enum KernelError {
     /// The kernel's type information cannot be read.
     #[error("the guest kernel's type information (BTF) cannot be read: {0}")]
     Btf(&'static str),
+    /// Neither the guest's memory nor a stored profile tells the kernel's types.
+    #[error(
+        "kernel {release} (build ID {build_id}) tells no types ({why}) and no stored profile is \
+         of its build; make one by `ovmigrate profile build --vmlinux FILE` and give it with \
+         --profile"
+    )]
+    NoTypes {
+        /// `uname -r` of the guest.
+        release: String,
+        /// Its build ID; empty where it has none.
+        build_id: String,
+        /// What is wrong with the types in memory.
+        why: Box<KernelError>,
+    },
+    /// A given profile is of another kernel.
+    #[error(
+        "the profile is of kernel {} (build ID {}), the guest runs {} (build ID {}); \
+         --force-profile uses its layouts all the same", of.0, of.1, runs.0, runs.1
+    )]
+    OtherBuild {
+        /// Release and build ID of the profile.
+        of: (String, String),
+        /// Release and build ID of the guest's kernel.
+        runs: (String, String),
+    },
+    /// A stored profile claims to be of this build, and is not.
+    #[error(
+        "the profile has {symbol} elsewhere than the kernel that runs: it is not of this build, \
+         whatever its build ID says"
+    )]
+    OtherSymbols {
+        /// The symbol.
+        symbol: String,
+    },
+    /// The debug information of a kernel file cannot be read.
+    #[error("the kernel's debug information (DWARF) cannot be read: {0}")]
+    Dwarf(#[from] gimli::Error),
     /// The kernel lacks a declared field.
     #[error("kernel {release}: struct {structure} has none of: {}", paths.join(", "))]
     MissingField {

@@ -3,23 +3,59 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_with::{DeserializeAs, SerializeAs, serde_as};
 
 /// What is known of one kernel build. Addresses are as linked, before KASLR.
+#[serde_as]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// `uname -r`.
     pub release: String,
     /// The GNU build ID of `vmlinux`, in hexadecimal.
     pub build_id: String,
-    /// Where the layouts come from, for example `BTF in guest memory`.
-    pub origin: String,
+    /// Where all that comes from.
+    pub origin: Origin,
     /// The declared symbols that this kernel has, under the kernel's own
     /// names. Addresses below the kernel image are per-CPU offsets and are not
     /// moved by KASLR.
+    #[serde_as(as = "BTreeMap<_, Hexadecimal>")]
     pub symbols: BTreeMap<String, u64>,
     /// The declared structures that this kernel has.
     pub structs: BTreeMap<String, ProfileStruct>,
+}
+
+/// Where a profile comes from, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Where the layouts come from, for example `BTF in guest memory`.
+    pub types: String,
+    /// Where the symbols come from, for example `kallsyms in guest memory`.
+    pub symbols: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.types, self.symbols)
+    }
+}
+
+/// Addresses as people read them: `"0xffffffff82a1aa40"`.
+struct Hexadecimal;
+
+impl SerializeAs<u64> for Hexadecimal {
+    fn serialize_as<S: Serializer>(addr: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{addr:#x}"))
+    }
+}
+
+impl<'de> DeserializeAs<'de, u64> for Hexadecimal {
+    fn deserialize_as<D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16));
+        let wrong = || serde::de::Error::custom(format_args!("{text:?} is no address"));
+        digits.and_then(Result::ok).ok_or_else(wrong)
+    }
 }
 
 /// The layout of a structure.
@@ -117,7 +153,7 @@ mod tests {
         let profile = Profile {
             release: "6.1.0".to_owned(),
             build_id: "bb603a".to_owned(),
-            origin: "a test".to_owned(),
+            origin: Origin { types: "a test".to_owned(), symbols: "another".to_owned() },
             symbols: [("init_task".to_owned(), 0xffff_ffff_82a1_aa40)].into(),
             structs: [("task_struct".to_owned(), ProfileStruct { size: 9728, members })].into(),
         };

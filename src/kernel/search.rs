@@ -9,17 +9,13 @@ use tracing::debug;
 
 use crate::memory::{GuestMemory, GuestPhys};
 
-use super::attach::{AttachOptions, FoundBy};
-use super::btf::{BTF_MAX, Btf};
-use super::cache::StoredProfile;
+use super::attach::{AttachOptions, FoundBy, ProfileFrom};
+use super::choose::{Chooser, Chosen};
 use super::error::KernelError;
-use super::evidence::Evidence;
 use super::fit;
 use super::image::Located;
 use super::image_copy::ImageCopy;
-use super::kallsyms::Kallsyms;
 use super::profile::Profile;
-use super::resolve::{as_linked, structs, symbol_names};
 use super::sighting::Sighting;
 use super::vcpu;
 use super::vmcoreinfo::{self, VmcoreInfo};
@@ -33,7 +29,7 @@ const KERNELS_MAX: usize = 8;
 pub(super) struct Seen {
     pub(super) located: Located,
     pub(super) profile: Profile,
-    pub(super) from_cache: bool,
+    pub(super) profile_from: ProfileFrom,
     pub(super) found_by: FoundBy,
     /// How long the profile took.
     pub(super) profile_time: Duration,
@@ -82,7 +78,7 @@ impl<'a> Search<'a> {
     }
 
     fn remembered(&mut self) -> Option<Seen> {
-        let sighting = self.options.cache.sighting(self.options.instance?)?;
+        let sighting = self.options.knowledge.cache.sighting(self.options.instance?)?;
         if !sighting.is_mapped(self.memory) {
             debug!("kernel {} is not where it was", sighting.release);
             return None;
@@ -158,7 +154,7 @@ impl<'a> Search<'a> {
                 if let Some(instance) = self.options.instance
                     && found_by != FoundBy::Cache
                 {
-                    self.options.cache.keep_sighting(instance, &sighting);
+                    self.options.knowledge.cache.keep_sighting(instance, &sighting);
                 }
                 Some(seen)
             }
@@ -180,76 +176,10 @@ impl<'a> Search<'a> {
             return Err(KernelError::NotRunning("its page tables do not map it"));
         }
         let started = Instant::now();
-        let stored = self.stored_profile(sighting)?;
-        let from_cache = stored.is_some();
-        let profile = match stored {
-            Some(profile) => profile,
-            None => self.build_profile(sighting, copy)?,
-        };
+        let chosen = Chooser::new(self.memory, self.options, sighting, copy).choose()?;
         let profile_time = started.elapsed();
-        let located = sighting.located;
+        let Chosen { located, profile, from } = chosen;
         fit::check(&located.space(self.memory), located, &profile)?;
-        Ok(Seen { located, profile, from_cache, found_by, profile_time })
-    }
-
-    /// The profile that the cache holds for exactly this kernel.
-    fn stored_profile(&self, sighting: &Sighting) -> Result<Option<Profile>, KernelError> {
-        let Some(build_id) = &sighting.build_id else { return Ok(None) };
-        let Some(stored) = self.options.cache.profile(build_id, self.options.declarations) else {
-            return Ok(None);
-        };
-        let profile = stored.profile;
-        let same = profile.release == sighting.release && profile.build_id == *build_id;
-        if same && stored.evidence.fits(self.memory, sighting.located)? {
-            return Ok(Some(profile));
-        }
-        debug!("the stored profile of {build_id} is of another kernel");
-        Ok(None)
-    }
-
-    fn build_profile(
-        &self,
-        sighting: &Sighting,
-        copy: Option<ImageCopy>,
-    ) -> Result<Profile, KernelError> {
-        let located = sighting.located;
-        let image = match copy {
-            Some(copy) => copy,
-            None => {
-                let phys = located.image_phys(sighting.image.start);
-                ImageCopy::read(self.memory, phys, sighting.image.clone())?
-            }
-        };
-        let kallsyms = match &sighting.kallsyms {
-            Some(tables) => Kallsyms::open(&image, tables)?,
-            None => Kallsyms::search(&image)?,
-        };
-        let declarations = self.options.declarations;
-        let mut symbols = kallsyms.find(symbol_names(declarations).chain(BTF_BOUNDS))?;
-        let [start, end] =
-            BTF_BOUNDS.map(|name| symbols.remove(name).map(crate::memory::GuestVirt::new));
-        let types = start.zip(end).map(|(start, end)| start..end);
-        let types = types.ok_or(KernelError::Btf("it was built without CONFIG_DEBUG_INFO_BTF"))?;
-        let blob = image.range(types.start, types.end);
-        let blob = blob.filter(|blob| blob.len() as u64 <= BTF_MAX);
-        let btf = Btf::parse(blob.ok_or(KernelError::Btf("its bounds make no sense"))?)?;
-        let profile = Profile {
-            release: sighting.release.clone(),
-            build_id: sighting.build_id.clone().unwrap_or_default(),
-            origin: "BTF and kallsyms in guest memory".to_owned(),
-            symbols: as_linked(&symbols, located.kaslr_offset),
-            structs: structs(&btf, declarations),
-        };
-        let mut parts = kallsyms.parts().to_vec();
-        parts.push(types);
-        if let Some(evidence) = Evidence::of(&image, located.kaslr_offset, &parts) {
-            let stored = StoredProfile { evidence, profile };
-            self.options.cache.keep_profile(&stored, declarations);
-            return Ok(stored.profile);
-        }
-        Ok(profile)
+        Ok(Seen { located, profile, profile_from: from, found_by, profile_time })
     }
 }
-
-/// What `vmlinux.lds.h` calls the ends of the kernel's types.
-const BTF_BOUNDS: [&str; 2] = ["__start_BTF", "__stop_BTF"];

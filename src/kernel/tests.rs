@@ -183,7 +183,18 @@ fn attach_with(
     declarations: &Declarations,
     cpus: &dyn Fn() -> Vec<CpuPaging>,
 ) -> Result<(Kernel, AttachReport), KernelError> {
-    let options = AttachOptions { declarations, cache, instance: Some(INSTANCE), cpus };
+    let library = ProfileLibrary::none();
+    let knowledge = Knowledge { cache: cache.clone(), library, given: None };
+    attach_knowing(ram, &knowledge, declarations, cpus)
+}
+
+fn attach_knowing(
+    ram: &[u8],
+    knowledge: &Knowledge,
+    declarations: &Declarations,
+    cpus: &dyn Fn() -> Vec<CpuPaging>,
+) -> Result<(Kernel, AttachReport), KernelError> {
+    let options = AttachOptions { declarations, knowledge, instance: Some(INSTANCE), cpus };
     Kernel::attach(memory(ram), &options)
 }
 
@@ -197,7 +208,7 @@ fn a_kernel_is_found_in_every_layout() {
         let mut ram = empty();
         boot(&mut ram, Spec { layout, ..KERNEL });
         let (kernel, report) = attach(&ram, &ProfileCache::none()).unwrap();
-        assert!(!report.from_cache);
+        assert_eq!(report.profile_from, ProfileFrom::Guest);
         assert_eq!(report.found_by, FoundBy::Vmcoreinfo(GuestPhys::new(NOTE)));
         assert_eq!(kernel.release(), "6.1.0-test");
         assert_eq!(kernel.profile().symbols["init_task"], START + INIT_TASK - KASLR_OFFSET);
@@ -257,10 +268,10 @@ fn a_second_attach_uses_the_cache_and_other_declarations_do_not() {
     boot(&mut ram, KERNEL);
     let (cold, _) = attach(&ram, &cache).unwrap();
     let (warm, report) = attach(&ram, &cache).unwrap();
-    assert!(report.from_cache);
+    assert_eq!(report.profile_from, ProfileFrom::Cache);
     assert_eq!(cold.profile(), warm.profile());
     let (_, report) = attach_with(&ram, &cache, &MORE, &|| Vec::new()).unwrap();
-    assert!(!report.from_cache);
+    assert_eq!(report.profile_from, ProfileFrom::Guest);
 }
 
 #[test]
@@ -275,7 +286,7 @@ fn a_kernel_that_moved_is_found_again() {
     boot(&mut ram, Spec { note, phys: 0x40_0000, ..KERNEL });
     for found_by in [FoundBy::Vmcoreinfo(GuestPhys::new(note)), FoundBy::Cache] {
         let (_, report) = attach(&ram, &cache).unwrap();
-        assert!(report.from_cache);
+        assert_eq!(report.profile_from, ProfileFrom::Cache);
         assert_eq!(report.found_by, found_by);
     }
 }
@@ -288,7 +299,7 @@ fn a_guest_that_lies_about_its_build_id_spoils_no_other_guest() {
         let mut ram = empty();
         boot(&mut ram, Spec { pid_offset: pid_offset_there, ..KERNEL });
         let (kernel, report) = attach(&ram, &cache).unwrap();
-        assert!(!report.from_cache);
+        assert_eq!(report.profile_from, ProfileFrom::Guest);
         assert_eq!(pid_offset(&kernel), u64::from(pid_offset_there));
     }
 }
@@ -305,8 +316,8 @@ fn spoilt_cache_files_are_replaced() {
             fs::write(entry.unwrap().path(), "{\"parts\": [[0,").unwrap();
         }
     }
-    assert!(!attach(&ram, &cache).unwrap().1.from_cache);
-    assert!(attach(&ram, &cache).unwrap().1.from_cache);
+    assert_eq!(attach(&ram, &cache).unwrap().1.profile_from, ProfileFrom::Guest);
+    assert_eq!(attach(&ram, &cache).unwrap().1.profile_from, ProfileFrom::Cache);
 }
 
 #[test]
@@ -322,6 +333,66 @@ fn a_kernel_of_before_the_reboot_is_not_attached_to() {
     let (kernel, report) = attach(&ram, &cache).unwrap();
     assert_eq!(report.found_by, FoundBy::Vmcoreinfo(GuestPhys::new(new.note)));
     assert_eq!(pid_offset(&kernel), 32);
+}
+
+/// A kernel whose memory tells no types, and the profile that it would have.
+fn without_types() -> (Vec<u8>, Profile) {
+    let mut ram = empty();
+    boot(&mut ram, KERNEL);
+    let (kernel, _) = attach(&ram, &ProfileCache::none()).unwrap();
+    put(&mut ram, KERNEL.phys + TYPES, &[0; 64]);
+    (ram, Profile::clone(kernel.profile()))
+}
+
+fn knowing(library: ProfileLibrary, given: Option<(&Profile, bool)>) -> Knowledge {
+    let given = given.map(|(profile, force)| GivenProfile {
+        known: KnownProfile { profile: profile.clone(), place: Place::BuiltIn("given") },
+        force,
+    });
+    Knowledge { cache: ProfileCache::none(), library, given }
+}
+
+#[test]
+fn a_kernel_without_types_is_read_by_the_stored_profile_of_its_build() {
+    let (ram, profile) = without_types();
+    let no_cpus = &Vec::new;
+    let error = attach(&ram, &ProfileCache::none()).unwrap_err();
+    assert!(matches!(&error, KernelError::NoTypes { build_id, .. } if build_id == BUILD_ID));
+    let folder = tempfile::tempdir().unwrap();
+    let other = Profile { build_id: "f".repeat(40), ..profile.clone() };
+    fs::write(folder.path().join("a.json"), other.to_file()).unwrap();
+    let knowledge = knowing(ProfileLibrary::at(folder.path()), None);
+    assert!(attach_knowing(&ram, &knowledge, &DECLARATIONS, no_cpus).is_err());
+    let path = folder.path().join("b.json");
+    fs::write(&path, profile.to_file()).unwrap();
+    let (kernel, report) = attach_knowing(&ram, &knowledge, &DECLARATIONS, no_cpus).unwrap();
+    assert_eq!(report.profile_from, ProfileFrom::Stored(Place::File(path)));
+    assert_eq!(**kernel.profile(), profile);
+}
+
+#[test]
+fn a_given_profile_of_another_build_is_refused_unless_forced() {
+    let (ram, profile) = without_types();
+    let no_cpus = &Vec::new;
+    let attach = |profile: &Profile, force| {
+        let knowledge = knowing(ProfileLibrary::none(), Some((profile, force)));
+        let attached = attach_knowing(&ram, &knowledge, &DECLARATIONS, no_cpus);
+        attached.map(|(kernel, _)| Profile::clone(kernel.profile()))
+    };
+    assert_eq!(attach(&profile, false).unwrap(), profile);
+    let mut other = Profile { build_id: "f".repeat(40), ..profile.clone() };
+    // As of a build with other code: the guest's own symbols count.
+    *other.symbols.get_mut("runqueues").unwrap() += 0x40;
+    let error = attach(&other, false).unwrap_err();
+    assert!(matches!(error, KernelError::OtherBuild { .. }), "{error}");
+    let forced = attach(&other, true).unwrap();
+    assert_eq!(forced.symbols, profile.symbols);
+    assert_eq!(forced.structs, profile.structs);
+    assert!(forced.origin.types.contains("forced"));
+    // A profile that only claims to be of this build.
+    let liar = Profile { build_id: BUILD_ID.to_owned(), ..other };
+    let error = attach(&liar, false).unwrap_err();
+    assert!(matches!(error, KernelError::OtherSymbols { .. }), "{error}");
 }
 
 #[test]

@@ -157,3 +157,25 @@ pub fn symbol(kernel: &Kernel, name: &'static str) -> Result<GuestVirt, KernelEr
             .map_or(&[], |decl| decl.names),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{ProfileLibrary, lookup};
+
+    #[test]
+    fn profiles_that_are_built_in_hold_all_that_must_be_read() {
+        let mut releases = Vec::new();
+        for known in ProfileLibrary::built_in().all() {
+            let release = known.profile.release.clone();
+            let looked = lookup(&known.profile, &DECLARATIONS);
+            let missing: Vec<_> = looked.iter().filter(|item| item.is_missing()).collect();
+            assert!(missing.is_empty(), "{release}: run `make kernel-profiles`: {missing:#?}");
+            assert!(known.profile.build_id.len() >= 40, "{release}");
+            releases.push(release);
+        }
+        for line in ["5.10.", "6.1.", "6.12.", "7.2."] {
+            assert!(releases.iter().any(|release| release.starts_with(line)), "{line} is missing");
+        }
+    }
+}

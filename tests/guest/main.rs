@@ -13,6 +13,7 @@ mod interrupted;
 mod looking;
 mod lying;
 mod migrating;
+mod profiles;
 mod refusing;
 mod restoring;
 mod signals;

@@ -19,6 +19,7 @@ pub(super) mod tests;
 use std::collections::HashMap;
 
 use super::error::KernelError;
+use super::layout::DEPTH;
 
 /// Bytes of BTF at most. Debian's kernels have up to 5 MiB.
 pub const BTF_MAX: u64 = 64 << 20;
@@ -28,9 +29,6 @@ const VERSION: u8 = 1;
 const HEADER: usize = 24;
 /// Bytes of a type before its entries: `struct btf_type`.
 const TYPE: usize = 12;
-/// Types that are passed through at most to resolve one: typedefs, qualifiers,
-/// array dimensions, pointers.
-const DEPTH: usize = 32;
 /// Bytes of a name at most; the kernel's own limit is `KSYM_NAME_LEN`.
 const NAME_MAX: usize = 512;
 

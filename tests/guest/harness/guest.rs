@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use ovmigrate::attach::Attachment;
-use ovmigrate::kernel::ProfileCache;
+use ovmigrate::kernel::Knowledge;
 use serde_json::Value;
 
 use super::access;
@@ -133,7 +133,7 @@ impl Guest {
     #[track_caller]
     pub fn attach(&self) -> Attachment {
         let choice = access::chosen();
-        Attachment::open_with(self.name, &ProfileCache::user(), choice).unwrap()
+        Attachment::open_with(self.name, &Knowledge::user(), choice).unwrap()
     }
 
     /// What `vm info` knows of it.

@@ -17,7 +17,7 @@ use fastrand::Rng;
 use ovmigrate::capture;
 use ovmigrate::control::Target;
 use ovmigrate::inspect::{Details, processes};
-use ovmigrate::kernel::{AttachOptions, Kernel, ProfileCache};
+use ovmigrate::kernel::{AttachOptions, Kernel, Knowledge, ProfileCache};
 use ovmigrate::linux::DECLARATIONS;
 use ovmigrate::memory::GuestMemory;
 use peak_alloc::PeakAlloc;
@@ -173,8 +173,12 @@ fn read_everything(
 ) -> Reached {
     let mut reached = Reached::default();
     step();
-    let options =
-        AttachOptions { declarations: &DECLARATIONS, cache, instance: None, cpus: &Vec::new };
+    let options = AttachOptions {
+        declarations: &DECLARATIONS,
+        knowledge: &Knowledge::with_cache(cache.clone()),
+        instance: None,
+        cpus: &Vec::new,
+    };
     let attached = Kernel::attach(memory.into(), &options);
     let Ok((kernel, _)) = attached else { return reached };
     reached.attached = true;

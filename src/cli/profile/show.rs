@@ -1,59 +1,52 @@
-//! `ovmigrate profile`.
+//! `ovmigrate profile show`.
 
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::Args;
 use ovmigrate::attach::Attachment;
+use ovmigrate::kernel::KnownProfile;
 use ovmigrate::memory::PageTableLevels;
 use serde_json::json;
 
-use super::AttachArgs;
-use super::output::{escaped, milliseconds, print, print_json};
+use super::super::output::{escaped, milliseconds, print, print_json};
+use super::WhichArgs;
 
-/// What is known of a guest's kernel.
-#[derive(Debug, Args)]
-pub struct Profile {
-    #[command(subcommand)]
-    command: ProfileCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum ProfileCommand {
-    Show(Show),
-}
-
-impl Profile {
-    pub fn run(self) -> Result<()> {
-        match self.command {
-            ProfileCommand::Show(show) => show.run(),
-        }
-    }
-}
-
-/// Show the kernel that runs in a VM and where it was found.
+/// Show the kernel that runs in a VM and where it was found, or a stored profile.
 ///
-/// The profile holds the symbols and structure layouts that ovmigrate reads.
-/// It is built from what lies in the guest's memory and kept by the kernel's
-/// build ID; --json prints all of it.
+/// With --domain: the profile that the VM's kernel is read by, and how it was
+/// found; --json prints all of the profile. With PROFILE: a stored one, whole.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:
   $ ovmigrate profile show --domain vm1
   release      6.1.0-50-cloud-amd64
+  ...
+  $ ovmigrate profile show 6.1.0-50-cloud-amd64
+  release   6.1.0-50-cloud-amd64
   ...")]
-struct Show {
+pub struct Show {
     #[command(flatten)]
-    vm: AttachArgs,
+    which: WhichArgs,
     /// Print JSON, with all symbols and structures.
     #[arg(long)]
     json: bool,
 }
 
 impl Show {
-    fn run(self) -> Result<()> {
-        let attachment = self.vm.attach()?;
-        if self.json { print_json(&as_json(&attachment)) } else { print(&as_text(&attachment)) }
+    pub fn run(self) -> Result<()> {
+        if let Some(domain) = self.which.domain() {
+            let attachment = self.which.how.attach(&domain.spec())?;
+            return match self.json {
+                true => print_json(&as_json(&attachment)),
+                false => print(&as_text(&attachment)),
+            };
+        }
+        let KnownProfile { profile, place } = self.which.stored()?;
+        match self.json {
+            true => print(&profile.to_file()),
+            false => print(&format!("{profile}\nstored at {place}\n")),
+        }
     }
 }
 
@@ -75,7 +68,7 @@ fn as_json(attachment: &Attachment) -> serde_json::Value {
             "page_table_levels": levels(located.levels),
         },
         "attach": {
-            "from_cache": report.kernel.from_cache,
+            "profile_from": report.kernel.profile_from.to_string(),
             "found_by": report.kernel.found_by.to_string(),
             "find_seconds": report.find.as_secs_f64(),
             "map_seconds": report.map.as_secs_f64(),
@@ -88,7 +81,7 @@ fn as_text(attachment: &Attachment) -> String {
     let (profile, located) = (attachment.kernel.profile(), attachment.kernel.located());
     let report = &attachment.report;
     let fields: usize = profile.structs.values().map(|known| known.members.len()).sum();
-    let found = if report.kernel.from_cache { "cached" } else { "built now" };
+    let from = &report.kernel.profile_from;
     let attach = [
         ("in all", report.total()),
         ("finding QEMU", report.find),
@@ -100,7 +93,7 @@ fn as_text(attachment: &Attachment) -> String {
     let rows = [
         ("release", escaped(&profile.release)),
         ("build ID", escaped(&profile.build_id)),
-        ("origin", format!("{} ({found})", profile.origin)),
+        ("origin", escaped(&format!("{} ({from})", profile.origin))),
         ("structures", format!("{}, with {fields} fields", profile.structs.len())),
         ("symbols", profile.symbols.len().to_string()),
         ("found by", report.kernel.found_by.to_string()),
