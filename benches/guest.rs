@@ -22,6 +22,8 @@ use ovmigrate::save::{Afterwards, Freeze, Observer, SaveOptions, SaveReport, sav
 use ovmigrate::sink::DirectorySink;
 
 const VM: &str = "bench";
+/// VMs that differ in their memory: how long the kernel is looked for may not.
+const COLD: [(&str, &str); 2] = [("bench-1g", "1G"), ("bench-8g", "8G")];
 /// How long any single step may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SIGSTOP: u32 = 19;
@@ -37,22 +39,32 @@ fn main() -> Result<()> {
     }
     let rounds = env::var("OVMIGRATE_BENCH_ROUNDS").map_or(Ok(20), |rounds| rounds.parse())?;
     let dir = PathBuf::from(env::var("OVMIGRATE_BENCH_DIR").unwrap_or("/var/tmp".into()));
-    let guest = Guest::boot()?;
+    println!("{:<34} {:>10} {:>10} {:>10}", "ms", "min", "median", "max");
+    for (vm, memory) in COLD {
+        cold_attach(vm, memory, rounds)?;
+    }
+    let guest = Guest::boot(VM, "2G")?;
     let result = measure(&guest, rounds, &dir);
     guest.down()?;
     result
 }
 
+/// Attaches with nothing known of the VM or of any kernel.
+fn cold_attach(vm: &'static str, memory: &str, rounds: usize) -> Result<()> {
+    let guest = Guest::boot(vm, memory)?;
+    let nothing = Knowledge::with_cache(ProfileCache::none());
+    let measured = row(&format!("attach, nothing cached, {memory}"), rounds, || {
+        let started = Instant::now();
+        Attachment::open_with(vm, &nothing, AccessChoice::Auto)?;
+        Ok(started.elapsed())
+    });
+    guest.down()?;
+    measured
+}
+
 fn measure(guest: &Guest, rounds: usize, dir: &Path) -> Result<()> {
     let cache = tempfile::tempdir()?;
-    let nothing = Knowledge::with_cache(ProfileCache::none());
     let known = Knowledge::with_cache(ProfileCache::at(cache.path()));
-    println!("{:<34} {:>10} {:>10} {:>10}", "ms", "min", "median", "max");
-    row("attach, nothing cached", rounds, || {
-        let started = Instant::now();
-        Attachment::open_with(VM, &nothing, AccessChoice::Auto)?;
-        Ok(started.elapsed())
-    })?;
     Attachment::open_with(VM, &known, AccessChoice::Auto)?;
     row("attach, cached", rounds, || {
         let started = Instant::now();
@@ -145,25 +157,27 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// A VM for the measurements.
-struct Guest;
+struct Guest {
+    name: &'static str,
+}
 
 impl Guest {
-    fn boot() -> Result<Self> {
-        run(&["up", VM, "--memory", "2G"])?;
-        Ok(Self)
+    fn boot(name: &'static str, memory: &str) -> Result<Self> {
+        run(&["up", name, "--memory", memory])?;
+        Ok(Self { name })
     }
 
     fn exec(&self, command: &[&str]) -> Result<String> {
-        run(&[&["exec", VM, "--"], command].concat())
+        run(&[&["exec", self.name, "--"], command].concat())
     }
 
     fn spawn(&self, command: &[&str]) -> Result<i32> {
-        let pid = run(&[&["spawn", VM, "--"], command].concat())?;
+        let pid = run(&[&["spawn", self.name, "--"], command].concat())?;
         pid.trim().parse().with_context(|| format!("vm spawn printed {pid:?}"))
     }
 
     fn down(self) -> Result<()> {
-        run(&["down", VM]).map(|_| ())
+        run(&["down", self.name]).map(|_| ())
     }
 }
 
