@@ -45,11 +45,12 @@ fn interrupt(guests: &Guests, job: &Job<'_>, signal: Signal, delay: Duration) ->
         .spawn()
         .unwrap();
     sleep(delay);
-    let unfinished = save.try_wait().unwrap().is_none();
+    if save.try_wait().unwrap().is_some() {
+        return None;
+    }
     kill(Pid::from_raw(save.id().cast_signed()), signal).unwrap();
     let output = save.wait_with_output().unwrap();
-    (unfinished && !output.status.success())
-        .then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// Interrupts saves at moments spread over the length of a whole one.
