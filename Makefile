@@ -47,7 +47,7 @@ test: lint
 	@status=0; for kernel in $(TEST_KERNELS); do \
 		echo "Tests on guests with kernel $$kernel"; \
 		OVMIGRATE_TEST_KERNEL=$$kernel cargo test --no-fail-fast --test guest || status=$$?; \
-		[ -n "$$KEEP_GUESTS" ] || for guest in test-$$(echo $$kernel | tr . -)-a test-$$(echo $$kernel | tr . -)-b; do \
+		[ -n "$$KEEP_GUESTS" ] || for guest in test-$$(echo $$kernel | tr . -)-a test-$$(echo $$kernel | tr . -)-b test-$$(echo $$kernel | tr . -)-l; do \
 			qemu-scripts/vm down $$guest >/dev/null 2>&1; done; \
 	done; exit $$status
 

@@ -10,6 +10,7 @@ mod differential;
 mod freezing;
 mod harness;
 mod interrupted;
+mod libvirt;
 mod looking;
 mod lying;
 mod migrating;

@@ -21,21 +21,29 @@ const FOLDER: &str = "/var/tmp/ovmigrate-tests";
 #[derive(Debug)]
 pub struct Guest {
     pub name: &'static str,
+    /// The libvirt connection that has it, if libvirt runs it.
+    pub libvirt: Option<String>,
     /// What was started in it and is to be ended.
     started: RefCell<Vec<i32>>,
 }
 
 impl Guest {
     /// Boots the VM, or takes the one that is up if it answers.
-    pub(super) fn up(kernel: &TestKernel, name: &'static str) -> Self {
-        let guest = Self { name, started: RefCell::default() };
-        if guest.is_well() {
-            return guest;
+    pub(super) fn up(kernel: &TestKernel, name: &'static str, options: &[&str]) -> Self {
+        let mut guest = Self { name, libvirt: None, started: RefCell::default() };
+        if !guest.is_well() {
+            let _ = vm(&["down", name]);
+            let up = vm(&[&["up", name, "--kernel", kernel.release], options].concat());
+            assert!(up.status.success(), "{name} does not boot: {}", text(&up.stderr));
         }
-        let _ = vm(&["down", name]);
-        let up = vm(&["up", name, "--kernel", kernel.release]);
-        assert!(up.status.success(), "{name} does not boot: {}", text(&up.stderr));
+        guest.libvirt = guest.info()["libvirt"].as_str().map(str::to_owned);
         guest
+    }
+
+    /// How a command line of `ovmigrate` names it.
+    pub fn arguments(&self) -> Vec<String> {
+        let connect = self.libvirt.iter().flat_map(|uri| ["--connect".to_owned(), uri.clone()]);
+        connect.chain(["--domain".to_owned(), self.name.to_owned()]).collect()
     }
 
     /// Whether it answers and its kernel has not complained: a kernel that
@@ -157,7 +165,8 @@ impl Guest {
         ));
         for pid in text(&left.stdout).lines() {
             // In the freezer trap SIGKILL waits.
-            ovmigrate(["thaw", "--domain", self.name, "--pid", pid]);
+            let process = ["--pid".to_owned(), pid.to_owned()];
+            ovmigrate(["thaw".to_owned()].into_iter().chain(self.arguments()).chain(process));
         }
     }
 }

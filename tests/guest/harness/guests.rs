@@ -33,8 +33,8 @@ pub fn guests_of(source: &'static TestKernel, destination: &'static TestKernel) 
     // In one order, so that no two tests wait for each other.
     let used = kernel::ALL.iter().filter(|kernel| [source, destination].contains(kernel));
     let turns = used.map(turn).collect();
-    let source = Guest::up(source, source.source_vm);
-    let destination = Guest::up(destination, destination.destination_vm);
+    let source = Guest::up(source, source.source_vm, &[]);
+    let destination = Guest::up(destination, destination.destination_vm, &[]);
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     Guests {
         logs: [KernelLog::of(&source), KernelLog::of(&destination)],

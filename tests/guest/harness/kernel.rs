@@ -15,14 +15,16 @@ pub struct TestKernel {
     pub source_vm: &'static str,
     /// The VM that processes are restored in.
     pub destination_vm: &'static str,
+    /// The VM that libvirt runs.
+    pub libvirt_vm: &'static str,
 }
 
 /// Oldest first.
 pub static ALL: [TestKernel; 4] = [
-    TestKernel::new("5.10", "test-5-10-a", "test-5-10-b"),
-    TestKernel::new("6.1", "test-6-1-a", "test-6-1-b"),
-    TestKernel::new("6.12", "test-6-12-a", "test-6-12-b"),
-    TestKernel::new("7.2", "test-7-2-a", "test-7-2-b"),
+    TestKernel::new("5.10", "test-5-10-a", "test-5-10-b", "test-5-10-l"),
+    TestKernel::new("6.1", "test-6-1-a", "test-6-1-b", "test-6-1-l"),
+    TestKernel::new("6.12", "test-6-12-a", "test-6-12-b", "test-6-12-l"),
+    TestKernel::new("7.2", "test-7-2-a", "test-7-2-b", "test-7-2-l"),
 ];
 
 impl TestKernel {
@@ -30,8 +32,9 @@ impl TestKernel {
         release: &'static str,
         source_vm: &'static str,
         destination_vm: &'static str,
+        libvirt_vm: &'static str,
     ) -> Self {
-        Self { release, source_vm, destination_vm }
+        Self { release, source_vm, destination_vm, libvirt_vm }
     }
 
     /// The one that this run is on.

@@ -16,6 +16,7 @@ mod guests;
 mod job;
 mod kernel;
 mod kernel_log;
+mod libvirt;
 mod programs;
 
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub use guests::{Guests, guests, guests_of};
 pub use job::Job;
 pub use kernel::{TestKernel, WITHOUT_RSEQ};
 pub use kernel_log::KernelLog;
+pub use libvirt::{LibvirtGuest, libvirt_guest};
 
 /// How long a guest that runs under TCG on a busy machine may take for what
 /// takes milliseconds otherwise.
