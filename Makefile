@@ -41,7 +41,7 @@ lint: packages
 # guests of a kernel run one test at a time; the threads overlap the rest. They
 # are taken down when their kernel is done, unless KEEP_GUESTS is set.
 test: lint
-	cargo test --no-fail-fast --lib --bins --examples --test domain --test libvirt --test xsave
+	cargo test --no-fail-fast --lib --bins --examples --test domain --test libvirt --test strangers --test xsave
 	cargo test --doc
 	@for kernel in $(TEST_KERNELS); do qemu-scripts/build-image --kernel $$kernel >/dev/null || exit 1; done
 	@status=0; for kernel in $(TEST_KERNELS); do \

@@ -2,6 +2,7 @@
 //! by name.
 
 mod ladder;
+mod stranger;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,7 +50,15 @@ pub enum AttachError {
         /// How.
         source: MemoryError,
     },
-    /// The guest kernel cannot be found or understood.
+    /// No Linux kernel runs in the guest.
+    #[error("VM {domain}: no running x86-64 Linux was found; {what}")]
+    NoLinux {
+        /// The VM.
+        domain: String,
+        /// What it runs instead, as far as can be seen.
+        what: String,
+    },
+    /// The guest kernel cannot be understood.
     #[error("VM {domain}: {source}")]
     Kernel {
         /// The VM.
@@ -170,6 +179,7 @@ impl Guest {
         let started = Instant::now();
         let domain = Domain::find(spec)?;
         domain.require_running()?;
+        domain.require_readable()?;
         let find = started.elapsed();
         let memory = Arc::new(ladder::open_ram(&domain, choice)?);
         let access = memory.access();
@@ -181,8 +191,16 @@ impl Guest {
             instance: InstanceId::of_process(domain.process().pid()).ok(),
             cpus: &|| cpu_paging(&domain),
         };
-        let found = kernel::find(&memory, &options)
-            .map_err(|source| AttachError::Kernel { domain: domain.name().to_owned(), source })?;
+        let found = kernel::find(&memory, &options).map_err(|source| {
+            let name = domain.name().to_owned();
+            match source {
+                KernelError::NotFound { .. } => AttachError::NoLinux {
+                    domain: name,
+                    what: stranger::describe(&domain, &memory),
+                },
+                source => AttachError::Kernel { domain: name, source },
+            }
+        })?;
         let report = AttachReport { find, map, access, kernel: found.report.clone() };
         Ok(Self { domain, memory, found, report })
     }

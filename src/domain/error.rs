@@ -34,6 +34,22 @@ pub enum DomainError {
     /// QEMU was started without a QMP socket that can be reached by path.
     #[error("VM {0} has no QMP socket; start QEMU with -qmp unix:PATH,server=on,wait=off")]
     NoMonitor(String),
+    /// The machine is of another architecture.
+    #[error("VM {domain} is an {arch} machine: ovmigrate reads x86-64 guests only")]
+    NotX86 {
+        /// The VM.
+        domain: String,
+        /// QEMU's `SysEmuTarget`, for example `aarch64`.
+        arch: String,
+    },
+    /// The host cannot read the guest's memory.
+    #[error("VM {domain}: its memory is encrypted by {how}; nothing can be read from outside")]
+    Encrypted {
+        /// The VM.
+        domain: String,
+        /// What encrypts it.
+        how: String,
+    },
     /// libvirt cannot be reached or does not do what it is asked.
     #[error("libvirt ({uri}): {reason}")]
     Libvirt {

@@ -16,6 +16,7 @@ mod pause;
 mod process;
 mod qmp;
 mod ram;
+mod readable;
 mod registers;
 mod socket;
 mod vcpu;
@@ -183,6 +184,16 @@ impl Domain {
             None => Arc::new(Claim::take(&self.name, &self.process)?),
         };
         Ok(slot.insert(claim).clone())
+    }
+
+    /// Fails unless this is an x86-64 machine whose memory is not encrypted.
+    ///
+    /// # Errors
+    ///
+    /// [`DomainError::NotX86`], [`DomainError::Encrypted`], each by what QEMU
+    /// tells of the machine.
+    pub fn require_readable(&self) -> Result<()> {
+        readable::require_readable(&mut self.qmp(), &self.name)
     }
 
     /// All RAM of the guest, ascending.

@@ -49,6 +49,13 @@ impl Qmp {
         Ok(Self { link: Link::Socket(QmpSocket::connect(path, limit)?) })
     }
 
+    /// A monitor that a test plays.
+    #[cfg(test)]
+    pub(super) fn of_stream(stream: UnixStream) -> Self {
+        let socket = QmpSocket::negotiate(stream, "test", Duration::from_secs(5));
+        Self { link: Link::Socket(socket.expect("the test greets")) }
+    }
+
     /// The monitor of a libvirt domain.
     pub(super) fn through(monitor: LibvirtMonitor) -> Self {
         Self { link: Link::Libvirt(monitor) }

@@ -43,7 +43,7 @@ impl QmpSocket {
     }
 
     /// Greeting, then the command that leaves negotiation mode.
-    fn negotiate(stream: UnixStream, name: &str, limit: Duration) -> Result<Self> {
+    pub fn negotiate(stream: UnixStream, name: &str, limit: Duration) -> Result<Self> {
         let mut qmp = Self { lines: LineStream::new(stream, LINE_LIMIT), next_id: 0 };
         let greeting = qmp.receive(name, Instant::now() + limit, limit)?;
         if greeting.get("QMP").is_none() {
