@@ -7,19 +7,19 @@ const UNSUPPORTED: [(&str, &str); 11] = [
     ("x = select.epoll()", "an epoll instance"),
     ("x = socket.socket()", "a socket"),
     ("x = os.pipe()", "a pipe"),
-    ("x = ctypes.CDLL(None).eventfd(0, 0)", "an eventfd"),
+    ("import ctypes; x = ctypes.CDLL(None).eventfd(0, 0)", "an eventfd"),
     ("x = os.fork() or signal.pause()", "child processes"),
     ("x = mmap.mmap(-1, 4096)", "shared"),
     ("x = os.memfd_create('x')", "memfd"),
     ("x = open('/proc/self/maps')", "proc"),
     ("x = open('/var/tmp/gone', 'w'); os.unlink('/var/tmp/gone')", "deleted"),
     ("x = open('/var/tmp/locked', 'w'); fcntl.flock(x, fcntl.LOCK_EX)", "lock"),
-    ("ctypes.CDLL(None).unshare(0x04000000)", "UTS namespace"),
+    ("import ctypes; ctypes.CDLL(None).unshare(0x04000000)", "UTS namespace"),
 ];
 
 fn start<'a>(guests: &'a crate::harness::Guests, statement: &str) -> Job<'a> {
     let script = format!(
-        "import ctypes, fcntl, mmap, os, select, signal, socket\n\
+        "import fcntl, mmap, os, select, signal, socket\n\
          signal.signal(signal.SIGUSR1, lambda *_: print('done', flush=True))\n\
          {statement}\nprint('ready\\n', flush=True)\nwhile True: signal.pause()\n"
     );

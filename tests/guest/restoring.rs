@@ -6,12 +6,14 @@ use crate::harness::{Guests, Job, guests};
 
 const FOLDER: &str = "/var/tmp/ovmigrate-tests/restoring";
 
-/// What would tell of a restore that left something behind.
+/// What would tell of a restore that left something behind. Services come and
+/// go, and with them the mounts of their credentials.
 fn traces(guests: &Guests) -> String {
-    guests
-        .destination
-        .sh("ls -d /run/ovmigrate* /tmp/ovmigrate* /var/tmp/ovmigrate-[0-9]* 2>/dev/null; \
-         ls /dev/virtio-ports; ps -eo comm= | grep criu; mount | wc -l")
+    guests.destination.sh(
+        "ls -d /run/ovmigrate* /tmp/ovmigrate* /var/tmp/ovmigrate-[0-9]* 2>/dev/null; \
+         ls /dev/virtio-ports; ps -eo comm= | grep criu; \
+         cut -d ' ' -f 2 /proc/mounts | grep -v ^/run/credentials/ | sort",
+    )
 }
 
 /// A saved process with an output file and two open files, none of which is
