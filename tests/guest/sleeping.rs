@@ -18,6 +18,8 @@ fn after_criu(guests: &Guests, mode: &str, seconds: &str, poke: bool) -> String 
     job.wait_for_states(&['S']);
     let images = format!("{}.criu", job.log);
     guest.sh(&format!("mkdir {images} && criu dump -t {} -D {images} -o dump.log", job.pid));
+    // Its PID is free once init has reaped it.
+    guest.sh(&format!("while test -d /proc/{}; do sleep 0.1; done", job.pid));
     guest.sh(&format!(
         "{WITHOUT_RSEQ} criu restore -d -D {images} -o restore.log </dev/null >/dev/null 2>&1"
     ));
