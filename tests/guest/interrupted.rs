@@ -1,7 +1,7 @@
 //! Saves that do not come to their end: no process is lost, no VM stands still.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Guests, Job, guests, ovmigrate, rounds};
+use crate::harness::{Guests, Job, command, guests, ovmigrate, rounds};
 
 /// A process with 128 MiB of memory, so that a save of it takes a while.
 fn large(guests: &Guests) -> Job<'_> {
@@ -30,16 +30,9 @@ fn assert_lives(job: &Job<'_>) {
 /// Starts a save, sends it `signal` after `delay`, and returns what it said if
 /// it was still at work.
 fn interrupt(guests: &Guests, job: &Job<'_>, signal: Signal, delay: Duration) -> Option<String> {
-    let mut save = Command::new(env!("CARGO_BIN_EXE_ovmigrate"))
-        .args([
-            "save",
-            "--domain",
-            guests.source.name,
-            "--pid",
-            &job.pid.to_string(),
-            "--leave-running",
-        ])
-        .args(["--images-dir", &guests.images()])
+    let (pid, images) = (job.pid.to_string(), guests.images());
+    let save = ["save", "--domain", guests.source.name, "--pid", &pid, "--leave-running"];
+    let mut save = command(save.iter().chain(&["--images-dir", &images]))
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

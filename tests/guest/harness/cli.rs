@@ -16,11 +16,11 @@ pub struct Run {
 
 /// Runs `ovmigrate` to its end; one that hangs is ended.
 pub fn ovmigrate<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Run {
-    let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    let command = command(args);
     let output = Command::new("timeout")
-        .args(["--kill-after=5", "180", env!("CARGO_BIN_EXE_ovmigrate")])
-        .args(&args)
-        .args(access::arguments(&args))
+        .args(["--kill-after=5", "180"])
+        .arg(command.get_program())
+        .args(command.get_args())
         .output()
         .expect("coreutils are installed");
     Run {
@@ -28,6 +28,14 @@ pub fn ovmigrate<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Run {
         stdout: String::from_utf8(output.stdout).expect("output is text"),
         stderr: String::from_utf8(output.stderr).expect("messages are text"),
     }
+}
+
+/// An `ovmigrate` that the caller starts.
+pub fn command<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Command {
+    let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ovmigrate"));
+    command.args(&args).args(access::arguments(&args));
+    command
 }
 
 impl Run {

@@ -21,7 +21,7 @@ mod programs;
 
 use std::time::{Duration, Instant};
 
-pub use cli::{Run, ovmigrate};
+pub use cli::{Run, command, ovmigrate};
 pub use guest::Guest;
 pub use guests::{Guests, guests, guests_of};
 pub use job::Job;
