@@ -31,13 +31,15 @@ def up(options, tail: list[str]) -> int:
     begin = time.monotonic()
     if options.libvirt and tail:
         raise VmError("arguments for QEMU cannot go through libvirt")
+    if options.libvirt and ":" in options.memory_backend:
+        raise VmError("under libvirt the memory backend is memfd or none")
     qemu.check_installed(options.libvirt)
     disk = image.ensure(recipe.load(options.kernel))
     chosen = accel.choose(disk)
     vm = machine.claim(
         options.name, kernel=options.kernel, memory=_bytes(options.memory), cpus=options.cpus, machine=options.machine,
         cpu=options.cpu or ("host" if chosen == "kvm" else "max"), accel=chosen,
-        private_memory=options.private_memory, append=" ".join(options.append),
+        memory_backend=options.memory_backend, append=" ".join(options.append),
         libvirt=libvirt.uri() if options.libvirt else None)
     qemu.start(vm, disk, tail)
     monitor = f"libvirt at {vm.libvirt}" if vm.libvirt else f"QMP at {vm.qmp}"
@@ -170,6 +172,13 @@ def _bytes(text: str) -> int:
     return int(match[1]) << (30 if match[2] == "G" else 20)
 
 
+def _memory_backend(text: str) -> str:
+    """memfd, file:FOLDER or none."""
+    if text not in ("memfd", "none") and not (text.startswith("file:") and Path(text[5:]).is_dir()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not memfd, file:FOLDER or none")
+    return text
+
+
 def _write(stream, data: bytes) -> None:
     stream.flush()
     stream.buffer.write(data)
@@ -195,8 +204,9 @@ def _parser() -> argparse.ArgumentParser:
                      help="kernel release line, an entry of guest/kernels.toml (default 6.1)")
     sub.add_argument("--memory", default="1G", metavar="SIZE", help="guest RAM, as 512M or 6G (default 1G)")
     sub.add_argument("--cpus", type=int, default=2, metavar="N", help="virtual CPUs (default 2)")
-    sub.add_argument("--private-memory", action="store_true",
-                     help="plain guest RAM, not a memory backend that can be mapped")
+    sub.add_argument("--memory-backend", type=_memory_backend, default="memfd", metavar="KIND",
+                     help="where guest RAM lies: memfd, file:FOLDER (which may be on hugetlbfs), both to be mapped by "
+                          "others, or none: in QEMU alone, unless QEMU-ARGS give it backends (default memfd)")
     sub.add_argument("--libvirt", action="store_true", help="as a domain of a libvirt of these scripts' own")
     sub.add_argument("--cpu", metavar="MODEL", help="QEMU CPU model (default: host under KVM, max under TCG)")
     sub.add_argument("--machine", default="q35", choices=["q35", "pc"], help="machine type (default q35)")

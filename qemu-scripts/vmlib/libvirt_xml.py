@@ -9,7 +9,7 @@ from .machine import FILES_PORT, Machine
 def domain(machine: Machine, image: Image, append: str) -> str:
     """The domain of a VM, like the QEMU command line that others get."""
     mebibytes = machine.memory >> 20
-    memory = "" if machine.private_memory else \
+    memory = "" if machine.memory_backend == "none" else \
         "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
     cpu = "<cpu mode='host-passthrough'/>" if machine.cpu == "host" else _cpu(machine.cpu)
     return f"""\

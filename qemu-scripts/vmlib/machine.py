@@ -34,7 +34,7 @@ class Machine:
     machine: str
     cpu: str = ""
     accel: str = ""
-    private_memory: bool = False
+    memory_backend: str = "memfd"
     libvirt: str | None = None
     """URI of the libvirt connection, if libvirt runs the VM."""
     append: str = ""

@@ -32,9 +32,12 @@ def command_line(machine: Machine, image: Image, extra: list[str]) -> list[str]:
     mebibytes = machine.memory >> 20
     options = machine.machine
     command = ["qemu-system-x86_64", "-name", machine.name, "-nodefaults", "-no-user-config", "-display", "none"]
-    if not machine.private_memory:
-        # share=on makes guest RAM one file that another process can map.
-        command += ["-object", f"memory-backend-memfd,id=ram,size={mebibytes}M,share=on"]
+    if machine.memory_backend != "none":
+        # share=on makes guest RAM one file that another process can map. A file
+        # that QEMU makes in a folder is deleted as soon as it is open.
+        kind, _, folder = machine.memory_backend.partition(":")
+        path = f",mem-path={folder.replace(',', ',,')}" if folder else ""
+        command += ["-object", f"memory-backend-{kind},id=ram,size={mebibytes}M,share=on{path}"]
         options += ",memory-backend=ram"
     command += [
         "-machine", options,
