@@ -32,7 +32,7 @@ use super::process::QemuProcess;
 /// `PID_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const PID_FS: FsType = FsType(0x5049_4446);
 /// How long another's claim is waited for: what is not a save ends in less.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the other is done.
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -70,6 +70,12 @@ impl Claim {
             thread::sleep(INTERVAL);
         }
     }
+}
+
+/// Whether a process is seen to hold the claim on a VM.
+pub(super) fn is_held(process: &QemuProcess) -> bool {
+    let holder = lockable(process).map(|file| lock_holder(file.as_fd()));
+    matches!(holder, Ok(Ok(Some(_))))
 }
 
 impl AsFd for Claim {

@@ -23,7 +23,8 @@ mod vcpu;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use agent::{Agent, Output, Program, Status};
 use claim::Claim;
@@ -153,15 +154,26 @@ impl Domain {
         self.qmp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fails unless the VM's vCPUs run.
+    /// Fails unless the VM's vCPUs run, or will as soon as another `ovmigrate`
+    /// is done with a pause.
     ///
     /// # Errors
     ///
     /// [`DomainError::NotRunning`] with the state QEMU reports.
     pub fn require_running(&self) -> Result<()> {
-        match self.qmp().run_state()? {
-            state if state == "running" => Ok(()),
-            state => Err(DomainError::NotRunning { domain: self.name.clone(), state }),
+        let deadline = Instant::now() + claim::PATIENCE;
+        loop {
+            let held_before = self.is_claimed_by_another();
+            let state = self.qmp().run_state()?;
+            if state == "running" {
+                return Ok(());
+            }
+            // A pause that another `ovmigrate` makes is over soon.
+            let held = || held_before || self.is_claimed_by_another();
+            if state != "paused" || Instant::now() > deadline || !held() {
+                return Err(DomainError::NotRunning { domain: self.name.clone(), state });
+            }
+            thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -175,6 +187,11 @@ impl Domain {
     /// some seconds.
     pub fn claim(&self) -> Result<()> {
         self.claimed().map(drop)
+    }
+
+    fn is_claimed_by_another(&self) -> bool {
+        let ours = self.claim.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        !ours && claim::is_held(&self.process)
     }
 
     fn claimed(&self) -> Result<Arc<Claim>> {
