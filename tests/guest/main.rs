@@ -3,6 +3,7 @@
 //! A guest that does not come up fails them; nothing is skipped.
 
 mod attaching;
+mod claiming;
 mod control;
 mod crossing;
 mod decoded;
