@@ -18,6 +18,8 @@ const UNSUPPORTED: &[(VmFlags, &str)] = &[
     (VmFlags::SYNC, "is mapped with MAP_SYNC"),
     (VmFlags::PKEY, "has a protection key"),
     (VmFlags::LOCKONFAULT, "is locked on fault"),
+    (VmFlags::SHADOW_STACK, "is a shadow stack"),
+    (VmFlags::SEALED, "is sealed (mseal)"),
 ];
 /// Advice that stays with an area.
 const ADVICE: &[(VmFlags, Advice)] = &[
@@ -175,5 +177,6 @@ fn asked_for(flags: VmFlags) -> VmaFlags {
     asked.set(VmaFlags::GROWS_DOWN, flags.contains(VmFlags::GROWSDOWN));
     asked.set(VmaFlags::LOCKED, flags.contains(VmFlags::LOCKED));
     asked.set(VmaFlags::NO_RESERVE, flags.contains(VmFlags::NORESERVE));
+    asked.set(VmaFlags::DROPPABLE, flags.contains(VmFlags::DROPPABLE));
     asked
 }

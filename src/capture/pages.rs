@@ -11,7 +11,7 @@ use crate::control::Target;
 use crate::kernel::{Kernel, KernelError};
 use crate::linux::{Mm as LinuxMm, Page, Struct, VdsoImage, symbol};
 use crate::memory::{Entry, GuestPhys, GuestVirt, Leaf, PAGE_SIZE};
-use crate::snapshot::{Mm, PageRange, Vma, VmaKind};
+use crate::snapshot::{Mm, PageRange, Vma, VmaFlags, VmaKind};
 
 use super::error::CaptureError;
 
@@ -121,6 +121,10 @@ pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError
     for vma in &mm.vmas {
         match vma.kind {
             VmaKind::Vdso => walk.vdso(vma)?,
+            // The kernel swaps none of it to a disk, so it is not written to
+            // one here: libc has the state of its random numbers there. The
+            // process expects it to be lost at any time.
+            VmaKind::Anonymous if vma.flags.contains(VmaFlags::DROPPABLE) => {}
             VmaKind::Anonymous | VmaKind::Heap | VmaKind::Stack => {
                 walk.area(vma, |_| Ok(true))?;
             }

@@ -39,6 +39,8 @@ pub mod map {
     pub const SHARED: u32 = 0x01;
     /// `MAP_PRIVATE`
     pub const PRIVATE: u32 = 0x02;
+    /// `MAP_DROPPABLE`, in the place of `MAP_PRIVATE`
+    pub const DROPPABLE: u32 = 0x08;
     /// `MAP_ANONYMOUS`
     pub const ANONYMOUS: u32 = 0x20;
     /// `MAP_GROWSDOWN`
@@ -102,6 +104,8 @@ fn flags(vma: &Vma) -> u32 {
     let kind = match vma.kind {
         VmaKind::FilePrivate(_) => map::PRIVATE,
         VmaKind::FileShared(_) => map::SHARED,
+        // As CRIU writes it since 4.2.
+        _ if vma.flags.contains(VmaFlags::DROPPABLE) => map::DROPPABLE | map::ANONYMOUS,
         _ => map::PRIVATE | map::ANONYMOUS,
     };
     [

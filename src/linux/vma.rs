@@ -64,6 +64,12 @@ bitflags::bitflags! {
         const MERGEABLE = 1 << 31;
         /// Its protection key, four bits from `VM_PKEY_BIT0` on.
         const PKEY = 0xf << 32;
+        /// A user shadow stack, since 6.6 (`VM_UFFD_MINOR` in 5.13 to 6.5).
+        const SHADOW_STACK = 1 << 37;
+        /// `MAP_DROPPABLE`, since 6.11.
+        const DROPPABLE = 1 << 40;
+        /// `mseal()`: bit 63 in 6.10 to 6.15, another since.
+        const SEALED = 1 << 63 | 1 << 42;
         const _ = !0;
     }
 }

@@ -92,6 +92,9 @@ bitflags! {
         const LOCKED = 2;
         /// `VM_NORESERVE`: not counted as committed memory.
         const NO_RESERVE = 4;
+        /// `VM_DROPPABLE`: the kernel may throw its pages away at any time;
+        /// they are then zero.
+        const DROPPABLE = 8;
     }
 
     /// Advice of `madvise()` that stays with an area.

@@ -2,6 +2,7 @@
 //! guest's own CRIU: every field must be the same, or its difference intended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::process::Command;
 
 use crate::decoded::Decoded;
@@ -14,7 +15,7 @@ const ALL: &[&str] = &["5.10", "6.1", "6.12", "7.2"];
 
 /// Fields that differ, as paths without indices and PIDs, on which kernels, and
 /// why.
-const INTENDED: [(&str, &[&str], &str); 17] = [
+const INTENDED: [(&str, &[&str], &str); 18] = [
     ("core.tc.cg_set", CRIU_3, "a restored process is in the cgroup of its restorer"),
     ("core.thread_core.cg_set", CRIU_4, "as above; CRIU 4 knows cgroups of threads"),
     ("inventory.root_cg_set", ALL, "as above"),
@@ -35,6 +36,7 @@ const INTENDED: [(&str, &[&str], &str); 17] = [
     ("inventory.lsmtype", ALL, "no label of a security module is saved"),
     ("inventory.network_lock_method", ALL, "there are no connections to lock: skip"),
     ("mm.vmas.fdflags", ALL, "a private mapping needs its file for reading only"),
+    ("mm.vmas.flags", &["6.12"], "CRIU 4.1 makes private memory of droppable"),
     ("mm.vmas.madv", &["6.12"], "CRIU 4.1 loses MADV_WIPEONFORK, which getrandom() of libc uses"),
 ];
 
@@ -102,16 +104,38 @@ fn differing(ours: &Decoded, theirs: &Decoded) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// A number in an image, such as `U32(7)`.
+fn number(value: &str) -> u64 {
+    let digits = value.split_once('(').expect("a type and a number").1.trim_end_matches(')');
+    digits.parse().expect("a number")
+}
+
+/// Areas whose pages may be lost at any time: CRIU 4.1 takes them for others.
+fn droppable_areas(images: &Decoded) -> Vec<Range<u64>> {
+    const MAP_DROPPABLE: u64 = 0x8;
+    let flags = images.fields.iter().filter_map(|(path, value)| {
+        let area = path.strip_suffix(".flags").filter(|area| area.contains(".vmas["))?;
+        Some((area, number(value)))
+    });
+    let end = |area: &str, end: &str| number(&images.fields[&format!("{area}.{end}")]);
+    flags
+        .filter(|(_, flags)| flags & MAP_DROPPABLE != 0)
+        .map(|(area, _)| end(area, "start")..end(area, "end"))
+        .collect()
+}
+
 /// Pages that are not the same, but for those that one of both left out since
-/// they are zero, and the first one of the program's code: CRIU has the process
-/// make its system calls there and so gives it a copy of its own.
+/// they are zero or may be lost, and the first one of the program's code: CRIU
+/// has the process make its system calls there and so gives it a copy of its own.
 fn differing_pages(ours: &Decoded, theirs: &Decoded, code: u64) -> Vec<String> {
     let zero = vec![0; 4096];
+    let droppable = droppable_areas(ours);
     let addresses: BTreeSet<u64> = ours.pages.keys().chain(theirs.pages.keys()).copied().collect();
     addresses
         .into_iter()
         .filter(|at| ours.pages.get(at).unwrap_or(&zero) != theirs.pages.get(at).unwrap_or(&zero))
         .filter(|at| *at != code || ours.pages.contains_key(at))
+        .filter(|at| !droppable.iter().any(|area| area.contains(at)))
         .map(|at| {
             let place = (ours.pages.contains_key(&at), theirs.pages.contains_key(&at));
             format!("{at:#x}: in (ovmigrate, criu): {place:?}")
@@ -124,8 +148,7 @@ fn differing_pages(ours: &Decoded, theirs: &Decoded, code: u64) -> Vec<String> {
 fn blank_cpu_numbers(images: &mut Decoded) {
     for (path, value) in &images.fields {
         if path.ends_with(".rseq_entry.rseq_abi_pointer") {
-            let digits: String = value.chars().skip(3).filter(char::is_ascii_digit).collect();
-            let rseq: u64 = digits.parse().expect("a number");
+            let rseq = number(value);
             if let Some(page) = images.pages.get_mut(&(rseq & !0xfff)) {
                 let at = (rseq & 0xfff) as usize;
                 page[at..at + 8].fill(0);

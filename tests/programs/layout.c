@@ -16,12 +16,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* in newer headers than some hosts have */
+#endif
+
 #define PAGE 4096ul
 #define MIB (1ul << 20)
 
 enum { SPARSE_PAGES = 3000, PLAIN_PAGES = 64, FILE_PAGES = 16, HUGE_MIB = 8 };
 
-static char *none, *read_only, *zero, *sparse, *huge, *file, *low, *heap;
+static char *none, *read_only, *zero, *sparse, *huge, *file, *low, *heap, *droppable;
 static char *stack_top; /* end of the mapping that grows down */
 static volatile sig_atomic_t asked;
 static volatile uintptr_t handler_frame;
@@ -147,6 +151,13 @@ static void lay_out(const char *path)
 	for (int i = 0; i < FILE_PAGES; i += 2)
 		fill(file + i * PAGE, 6);
 
+	/* Kernels before 6.11 have none. */
+	droppable = mmap(NULL, PLAIN_PAGES * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_DROPPABLE | MAP_ANONYMOUS, -1, 0);
+	if (droppable != MAP_FAILED)
+		for (int i = 0; i < PLAIN_PAGES; i++)
+			fill(droppable + i * PAGE, 8);
+
 	heap = sbrk(PLAIN_PAGES * PAGE);
 	heap = (char *)(((uintptr_t)heap + PAGE - 1) & ~(PAGE - 1));
 	for (int i = 0; i < PLAIN_PAGES - 1; i++)
@@ -198,6 +209,36 @@ static const char *check_grows_down(void)
 	return NULL;
 }
 
+/* What `VmFlags` of /proc/self/smaps says of the area at `address`. */
+static int has_flag(const char *address, const char *flag)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "r");
+	char line[512];
+	int inside = 0, found = 0;
+
+	while (smaps && fgets(line, sizeof(line), smaps)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start <= (uintptr_t)address && (uintptr_t)address < end;
+		else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+			found = strstr(line, flag) != NULL;
+	}
+	if (smaps)
+		fclose(smaps);
+	return found;
+}
+
+static const char *check_droppable(void)
+{
+	if (droppable == MAP_FAILED)
+		return NULL;
+	for (int i = 0; i < PLAIN_PAGES; i++)
+		if (!is_zero(droppable + i * PAGE) && !holds(droppable + i * PAGE, 8))
+			return "wrong contents";
+	return has_flag(droppable, " dp") ? NULL : "not droppable";
+}
+
 static const char *check_file(void)
 {
 	for (unsigned long i = 0; i < FILE_PAGES; i++) {
@@ -234,6 +275,7 @@ int main(int argc, char **argv)
 		say("sparse", check_sparse());
 		say("huge", check_pages(huge, HUGE_MIB * MIB / PAGE, 4));
 		say("grows-down", check_grows_down());
+		say("droppable", check_droppable());
 		say("file", check_file());
 		say("heap", check_pages(heap, PLAIN_PAGES - 1, 7));
 		say("signal-stack", handler_frame - (uintptr_t)signal_stack < sizeof(signal_stack)

@@ -93,7 +93,8 @@ fn check_vma(set: &ImageSet, vma: &VmaEntry, found: &mut ImageFindings<'_>) {
     let has = |bits: u32| vma.flags & bits == bits;
     match vma.status & status::BACKINGS {
         status::ANON_PRIVATE => {
-            require(has(map::PRIVATE | map::ANONYMOUS), "is not mapped as private and anonymous");
+            let private = has(map::PRIVATE) != has(map::DROPPABLE);
+            require(private && has(map::ANONYMOUS), "is not mapped as private and anonymous");
         }
         status::FILE_PRIVATE => require(has(map::PRIVATE), "is not mapped privately"),
         status::FILE_SHARED => require(has(map::SHARED), "is not mapped as shared"),
