@@ -441,12 +441,16 @@ proptest! {
             ][place];
             ram[(start + u64::from(offset) % 0x1000) as usize] = byte;
         }
+        // Without VMCOREINFO the banner alone tells the release.
+        let banner = &ram[(KERNEL.phys + BANNER) as usize..];
         for attached in [
             attach(&ram, &ProfileCache::none()),
             attach_by_cpu(&ram, &ProfileCache::none(), KERNEL),
         ] {
-            let release = attached.map(|(kernel, _)| kernel.release().to_owned());
-            prop_assert!(release.is_err() || release.is_ok_and(|release| release == "6.1.0-test"));
+            if let Ok((kernel, _)) = attached {
+                let expected = format!("Linux version {} (", kernel.release());
+                prop_assert!(banner.starts_with(expected.as_bytes()), "{expected}");
+            }
         }
     }
 }
