@@ -38,15 +38,7 @@ impl<'k> MapleTree<'k> {
     /// too deep or has more entries than `limit`; else where guest memory
     /// cannot be read.
     pub fn entries(&self, limit: usize) -> Result<Vec<GuestVirt>, KernelError> {
-        let root = self.root()?;
-        let mut walk =
-            Walk { kernel: self.kernel(), tree: self.addr(), entries: Vec::new(), nodes: 0, limit };
-        if is_root_node(root) {
-            walk.node(root, u64::MAX, MAX_DEPTH)?;
-        } else if root != 0 {
-            walk.entries.push(GuestVirt::new(root));
-        }
-        Ok(walk.entries)
+        Walk::new(self.kernel(), self.addr(), limit).collect(self.root()?)
     }
 }
 
@@ -64,7 +56,21 @@ struct Walk<'k> {
     limit: usize,
 }
 
-impl Walk<'_> {
+impl<'k> Walk<'k> {
+    fn new(kernel: &'k Kernel, tree: GuestVirt, limit: usize) -> Self {
+        Self { kernel, tree, entries: Vec::new(), nodes: 0, limit }
+    }
+
+    /// Collects all of the tree whose `ma_root` is `root`.
+    fn collect(mut self, root: u64) -> Result<Vec<GuestVirt>, KernelError> {
+        if is_root_node(root) {
+            self.node(root, u64::MAX, MAX_DEPTH)?;
+        } else if root != 0 {
+            self.entries.push(GuestVirt::new(root));
+        }
+        Ok(self.entries)
+    }
+
     /// Collects below the encoded node `entry`, whose keys go up to `max`.
     fn node(&mut self, entry: u64, max: u64, depth: u32) -> Result<(), KernelError> {
         self.nodes += 1;
@@ -114,5 +120,19 @@ impl Walk<'_> {
 
     fn corrupt(&self, why: String) -> KernelError {
         KernelError::Corrupt { what: "maple_tree".into(), addr: self.tree, why }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The entries of a tree by its `ma_root`, also with a kernel that has none.
+    pub(in super::super) fn entries_below(
+        kernel: &Kernel,
+        root: u64,
+        limit: usize,
+    ) -> Result<Vec<GuestVirt>, KernelError> {
+        Walk::new(kernel, GuestVirt::NULL, limit).collect(root)
     }
 }

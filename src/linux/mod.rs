@@ -29,6 +29,8 @@ mod signal;
 mod string;
 mod symbols;
 mod task;
+#[cfg(test)]
+mod tests;
 mod thread_info;
 mod timekeeping;
 mod vma;

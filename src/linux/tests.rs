@@ -1,0 +1,223 @@
+//! Walks over collections that were made up: each ends, within a budget of
+//! accesses, in an answer or an error.
+//!
+//! A guest of a few pages, with the layouts of the real kernels that
+//! `kernel-profiles/` holds.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::kernel::{Kernel, Located, ProfileLibrary};
+use crate::memory::{Backing, GuestMemory, GuestPhys, GuestVirt, PageTableLevels, Region};
+
+const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
+/// Where the made-up structures lie, and how much room they have.
+const ARENA: u64 = 0x10_0000;
+const ARENA_SIZE: u64 = 0x1_0000;
+/// The tables that map all RAM at `PAGE_OFFSET` and the kernel image at its
+/// start.
+const TOP_TABLE: u64 = 0x1000;
+const RAM: u64 = 64 << 20;
+/// Accesses that any walk here may take.
+const READS_MAX: u64 = 100_000;
+
+/// RAM that is zero but for its first pages and the arena.
+#[derive(Debug)]
+struct Toy {
+    tables: Vec<u8>,
+    arena: Vec<u8>,
+    page_offset_base: u64,
+    reads: Arc<AtomicU64>,
+}
+
+impl Toy {
+    fn byte(&self, at: u64) -> u8 {
+        let variable = at.wrapping_sub(self.page_offset_base);
+        match at {
+            _ if variable < 8 => PAGE_OFFSET.to_le_bytes()[variable as usize],
+            ARENA.. if at < ARENA + ARENA_SIZE => self.arena[(at - ARENA) as usize],
+            _ => self.tables.get(at as usize).copied().unwrap_or(0),
+        }
+    }
+}
+
+impl Backing for Toy {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        for (at, byte) in (offset..).zip(buf) {
+            *byte = self.byte(at);
+        }
+        Ok(())
+    }
+
+    fn write(&self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+        panic!("a walk writes to the guest");
+    }
+
+    fn borrow(&self, _offset: u64, _len: usize) -> Option<&[u8]> {
+        None
+    }
+
+    fn next_data(&self, _offset: u64) -> Option<Range<u64>> {
+        None
+    }
+}
+
+/// Does something with each real kernel, its RAM holding `arena`; counts what
+/// each reads.
+fn with_each_kernel(arena: &[u64], mut walk: impl FnMut(&Kernel)) {
+    let profiles: Vec<_> = ProfileLibrary::built_in().all().collect();
+    assert!(profiles.len() >= 4, "the profiles are built in");
+    for known in profiles {
+        let mut tables = vec![0; 0x4000];
+        let mut map = |table: u64, index: u64, entry: u64| {
+            let at = (table + index * 8) as usize;
+            tables[at..at + 8].copy_from_slice(&(entry | 3).to_le_bytes());
+        };
+        map(TOP_TABLE, (PAGE_OFFSET >> 39) & 511, TOP_TABLE + 0x1000);
+        map(TOP_TABLE, 511, TOP_TABLE + 0x2000);
+        // One entry of 1 GiB each.
+        map(TOP_TABLE + 0x1000, 0, 0x80);
+        map(TOP_TABLE + 0x2000, 510, 0x80);
+        let mut arena: Vec<u8> = arena.iter().flat_map(|word| word.to_le_bytes()).collect();
+        arena.resize(ARENA_SIZE as usize, 0);
+        let reads = Arc::new(AtomicU64::new(0));
+        let toy = Toy {
+            tables,
+            arena,
+            page_offset_base: known.profile.symbols["page_offset_base"] - 0xffff_ffff_8000_0000,
+            reads: reads.clone(),
+        };
+        let region = Region { start: GuestPhys::new(0), len: RAM, backing: Box::new(toy) };
+        let located = Located {
+            kaslr_offset: 0,
+            phys_base: 0,
+            page_table: GuestPhys::new(TOP_TABLE),
+            levels: PageTableLevels::Four,
+        };
+        let memory = Arc::new(GuestMemory::new(vec![region]).unwrap());
+        let kernel = Kernel::new(memory, located, Arc::new(known.profile), &DECLARATIONS).unwrap();
+        walk(&kernel);
+        let reads = reads.load(Ordering::Relaxed);
+        assert!(reads < READS_MAX, "{reads} accesses on {}", kernel.release());
+    }
+}
+
+/// The address of a word of the arena.
+fn at(word: usize) -> GuestVirt {
+    GuestVirt::new(PAGE_OFFSET + ARENA + word as u64 * 8)
+}
+
+/// A word as kernel structures have them: small, a pointer into the arena,
+/// tagged or not, or anything.
+fn word() -> impl Strategy<Value = u64> {
+    let words = (ARENA_SIZE / 8) as usize;
+    prop_oneof![
+        0..64_u64,
+        any::<u64>(),
+        Just(u64::MAX),
+        (0..words).prop_map(|word| at(word).get()),
+        // Encoded nodes of maple trees: aligned, type and flags below.
+        (0..words / 32, 0..128_u64).prop_map(|(node, tag)| at(node * 32).get() | tag),
+    ]
+}
+
+/// Every collection that starts at `at`, whatever is there.
+fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelError> {
+    let list = ListHead::at(kernel, at)?;
+    let _ = list.entries::<Task<'_>>("tasks").collect::<Result<Vec<_>, _>>();
+    if let Ok(tree) = MapleTree::at(kernel, at) {
+        let _ = tree.entries(1000);
+    }
+    let mm = Mm::at(kernel, at)?;
+    let _ = mm.vmas();
+    let _ = mm.saved_auxv();
+    let _ = mm.resident_pages();
+    let _ = FilesStruct::at(kernel, at)?.open_fds();
+    let _ = SigPending::at(kernel, at)?.queued();
+    let _ = GroupInfo::at(kernel, at)?.groups();
+    let path = Path::at(kernel, at)?;
+    let _ = path.resolve(&path);
+    let _ = path.display(&Path::at(kernel, at.wrapping_add(64))?);
+    let _ = Pid::at(kernel, at)?.global();
+    let task = Task::at(kernel, at)?;
+    let _ = task.comm();
+    let _ = task.state_letter();
+    let _ = task.xsave_area();
+    let _ = task.user_regs().map(|regs| regs.cs());
+    let _ = task.threads().map(|threads| threads.collect::<Result<Vec<_>, _>>());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_memory_is_walked_or_refused(arena in vec(word(), 512..4096), start in 0..512_usize) {
+        with_each_kernel(&arena, |kernel| walk_all(kernel, at(start)).unwrap());
+    }
+
+    #[test]
+    fn a_list_with_some_wrong_links_ends(
+        len in 1..60_usize,
+        lies in vec((0..60_usize, any::<bool>(), word()), 0..4),
+    ) {
+        // The head at 0; entries 8 words apart, next and previous in each.
+        let entry = |number: usize| (number % (len + 1)) * 8;
+        let mut arena = vec![0; (len + 1) * 8];
+        for number in 0..=len {
+            arena[entry(number)] = at(entry(number + 1)).get();
+            arena[entry(number) + 1] = at(entry(number + len)).get();
+        }
+        for (number, backwards, lie) in &lies {
+            arena[entry(*number) + usize::from(*backwards)] = *lie;
+        }
+        with_each_kernel(&arena, |kernel| {
+            let list = ListHead::at(kernel, at(0)).unwrap();
+            let walked: Result<Vec<_>, _> = list.entries::<Sigqueue<'_>>("list").collect();
+            match walked {
+                Ok(entries) => assert!(entries.len() <= len),
+                Err(_) => assert!(!lies.is_empty()),
+            }
+        });
+    }
+
+    #[test]
+    fn a_tree_with_some_wrong_words_ends(
+        leaves in 1..10_usize,
+        lies in vec((0..11 * 32_usize, word()), 0..6),
+    ) {
+        // A root of type 3 (10 slots) over leaves of type 1 (16 slots) with two
+        // entries each. Words: parent, pivots, slots.
+        const LEAF: u64 = 1 << 3 | 6;
+        const ROOT: u64 = 3 << 3 | 6;
+        let mut arena = vec![0; 12 * 32];
+        for leaf in 0..leaves {
+            let (node, key) = (32 * (leaf + 1), 100 * leaf as u64);
+            arena[1 + leaf] = if leaf + 1 < leaves { key + 99 } else { u64::MAX };
+            arena[10 + leaf] = at(node).get() | LEAF;
+            arena[node + 1] = key + 50;
+            arena[node + 2] = arena[1 + leaf];
+            arena[node + 16] = at(0).get();
+            arena[node + 17] = at(1).get();
+        }
+        // The tree's own structure, its root where this kernel has it.
+        for (place, lie) in &lies {
+            arena[*place] = *lie;
+        }
+        with_each_kernel(&arena, |kernel| {
+            let root = at(0).get() | ROOT | 2;
+            match maple_tree::tests::entries_below(kernel, root, 100) {
+                Ok(entries) if lies.is_empty() => assert_eq!(entries.len(), 2 * leaves),
+                Ok(entries) => assert!(entries.len() <= 100),
+                Err(_) => assert!(!lies.is_empty()),
+            }
+        });
+    }
+}
