@@ -1,9 +1,11 @@
 //! Two `ovmigrate` on one VM: one at a time changes it.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Stdio};
+use std::thread;
 
-use crate::harness::{Guest, command, guests, ovmigrate};
+use crate::harness::{Guest, command, guests, ovmigrate, wait_for};
 
 /// An `ovmigrate` beside others.
 struct Beside {
@@ -35,6 +37,10 @@ impl Beside {
         let mut rest = String::new();
         self.messages.read_to_string(&mut rest).unwrap();
         assert!(self.child.wait().unwrap().success(), "{rest}");
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -72,4 +78,51 @@ fn a_second_goes_on_when_the_first_is_done() {
     let frozen = processes.as_array().unwrap().iter().find(|process| process["pid"] == job.pid);
     assert_eq!(frozen.unwrap()["frozen"], true);
     ovmigrate(["thaw", "--domain", guests.source.name, "--pid", &pid]).stdout();
+}
+
+#[test]
+fn one_that_is_killed_holds_nobody_up() {
+    let guests = guests();
+    // Cannot be frozen: the first tries for a minute.
+    let stubborn = guests.source.start("vforked", &[], "ready");
+    stubborn.wait_for_states(&['D']);
+    let job = guests.source.spawn(&["sleep", "1000"]);
+    let mut first = Beside::start(&guests.source, "freeze", stubborn.pid);
+    wait_for("the first has its claim", || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks.contains(&format!(" {} ", first.pid())).then_some(())
+    });
+    let mut second = Beside::start(&guests.source, "freeze", job.pid);
+    let line = second.line();
+    assert!(line.contains(&format!("in use by process {} (ovmigrate)", first.pid())), "{line}");
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    second.succeed();
+    // Without its child it comes out of its wait, and into the trap.
+    let path = format!("/proc/{0}/task/{0}/children", stubborn.pid);
+    guests.source.sh(&format!("kill -KILL $(cat {path})"));
+    stubborn.wait_for_states(&['S']);
+    for pid in [job.pid, stubborn.pid] {
+        let pid = pid.to_string();
+        ovmigrate(["thaw", "--domain", guests.source.name, "--pid", &pid]).stdout();
+    }
+}
+
+#[test]
+fn two_at_once_take_turns() {
+    let guests = guests();
+    let jobs = [(); 2].map(|()| guests.source.spawn(&["sleep", "1000"]));
+    let (name, pids) = (guests.source.name, jobs.each_ref().map(|job| job.pid.to_string()));
+    thread::scope(|scope| {
+        for pid in &pids {
+            scope.spawn(move || {
+                for command in ["freeze", "thaw"].iter().cycle().take(20) {
+                    ovmigrate([*command, "--domain", name, "--pid", pid.as_str()]).stdout();
+                }
+            });
+        }
+    });
+    for job in &jobs {
+        assert_eq!(job.states(), "S");
+    }
 }
