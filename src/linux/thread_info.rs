@@ -10,7 +10,11 @@ const PROLOGUE: usize = 64;
 /// `lock or r/m8, imm8`, what `set_bit()` of a constant compiles to
 /// (`arch_set_bit()` in `arch/x86/include/asm/bitops.h`): a LOCK prefix and an
 /// opcode whose ModRM byte has 1 in its middle field (Intel SDM vol. 2, `OR`).
-const LOCK_OR: [u8; 2] = [0xf0, 0x80];
+const LOCK: u8 = 0xf0;
+const OR: u8 = 0x80;
+/// What stands in the place of LOCK on a machine of one CPU: a DS prefix, which
+/// means nothing (`alternatives_smp_unlock()` in `arch/x86/kernel/alternative.c`).
+const UNLOCKED: u8 = 0x3e;
 
 impl Task<'_> {
     /// `_TIF_SIGPENDING`, the bit of [`thread_info_flags`](Self::thread_info_flags)
@@ -38,7 +42,7 @@ impl Task<'_> {
     }
 }
 
-/// The bit that the first `lock or` of `code` sets in a word `offset` bytes
+/// The bit that the first `lock or`, or what became of it, of `code` sets in a word `offset` bytes
 /// behind the address in some register.
 fn sets_one_bit(code: &[u8], offset: u64) -> Option<u64> {
     code.windows(5).find_map(|code| {
@@ -52,8 +56,8 @@ fn sets_one_bit(code: &[u8], offset: u64) -> Option<u64> {
             _ => return None,
         };
         let byte = displacement.checked_sub(offset).filter(|&byte| byte < 4)?;
-        let is_set_bit = [lock, opcode] == LOCK_OR && modrm >> 3 & 7 == 1 && mask.is_power_of_two();
-        is_set_bit.then(|| u64::from(mask) << (8 * byte))
+        let is_or = [LOCK, UNLOCKED].contains(&lock) && opcode == OR && modrm >> 3 & 7 == 1;
+        (is_or && mask.is_power_of_two()).then(|| u64::from(mask) << (8 * byte))
     })
 }
 
@@ -74,6 +78,8 @@ mod tests {
         assert_eq!(sets_one_bit(GENERIC, 0), Some(1 << 1));
         assert_eq!(sets_one_bit(b"\xf0\x80\x4f\x08\x04", 8), Some(1 << 2));
         assert_eq!(sets_one_bit(b"\xf0\x80\x4f\x09\x04", 8), Some(1 << 10));
+        // With one CPU.
+        assert_eq!(sets_one_bit(b"\x48\x89\xfb\x3e\x80\x0f\x04\x83", 0), Some(1 << 2));
     }
 
     #[test]
