@@ -82,17 +82,31 @@ impl Guests {
 
     /// Restores what [`Guests::save`] saved in the destination.
     pub fn restore(&self) -> Run {
-        ovmigrate(["restore", "--domain", self.destination.name, "--images-dir", &self.images()])
+        // CRIU sets where the next PIDs come from: from here on the destination
+        // would take those of processes that the source starts next.
+        const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+        let last = self.destination.sh(&format!("cat {LAST_PID}"));
+        let images = self.images();
+        let run =
+            ovmigrate(["restore", "--domain", self.destination.name, "--images-dir", &images]);
+        self.destination.sh(&format!("echo {} >{LAST_PID}", last.trim()));
+        run
     }
 
     /// Copies files of the source to the same paths in the destination.
     #[track_caller]
     pub fn copy(&self, paths: &[&str]) {
+        self.copy_from(&self.source, paths);
+    }
+
+    /// Copies files of a VM to the same paths in the destination.
+    #[track_caller]
+    pub fn copy_from(&self, source: &Guest, paths: &[&str]) {
         for (number, path) in paths.iter().enumerate() {
             let here = self.folder.join(format!("copy{number}"));
-            self.source.pull(path, &here);
+            source.pull(path, &here);
             // A restore compares modes.
-            let mode = self.source.sh(&format!("stat -c %a {path}"));
+            let mode = source.sh(&format!("stat -c %a {path}"));
             let mode = u32::from_str_radix(mode.trim(), 8).expect("stat prints a mode");
             fs::set_permissions(&here, Permissions::from_mode(mode)).unwrap();
             self.destination.sh(&format!("mkdir -p $(dirname {path})"));
