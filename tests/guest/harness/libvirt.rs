@@ -24,7 +24,7 @@ pub fn libvirt_guest() -> LibvirtGuest {
     let name = format!("ovmigrate-test-{}-libvirt.lock", kernel.release);
     let lock = File::create(std::env::temp_dir().join(name)).unwrap();
     let turn = Flock::lock(lock, FlockArg::LockExclusive).expect("a lock on a file of ours");
-    let guest = Guest::up(kernel, kernel.libvirt_vm, &["--libvirt", "--private-memory"]);
+    let guest = Guest::up(kernel, kernel.libvirt_vm, &["--libvirt", "--memory-backend", "none"]);
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     LibvirtGuest { log: KernelLog::of(&guest), guest, scratch, _turn: turn }
 }
