@@ -1,11 +1,16 @@
 # Everything that is done with this project, by name. Packages that are missing
 # are installed first, where a target needs them.
 
-# Kernels that the tests run on.
-TEST_KERNELS ?= 5.10 6.1 6.12 7.2
+# All kernels that there are guests of, and those that `make test` runs on.
+KERNELS = 5.10 6.1 6.12 7.2
+TEST_KERNELS ?= 6.1
 # What `make fuzz` runs, and for how long each.
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
+# Those on which `make test` runs once more, without mapping the guest's RAM.
+PROCESS_KERNELS ?=
+# What the tests on guests saw working.
+SEEN = $(or $(CARGO_TARGET_DIR),target)/tmp/support-matrix.jsonl
 # Scales the tests that repeat; `make test-all` sets it.
 export OVMIGRATE_TEST_REPEATS ?= 1
 
@@ -14,8 +19,8 @@ export OVMIGRATE_TEST_REPEATS ?= 1
 help:
 	@echo 'make build     build target/release/ovmigrate'
 	@echo 'make demo      move a counter from one VM to another, from nothing'
-	@echo 'make test      formatting, lints, unit tests, tests on real guests'
-	@echo 'make test-all  the same, with all repeats'
+	@echo 'make test      formatting, lints, unit tests, tests on real guests of one kernel'
+	@echo 'make test-all  the same on all kernels, with all repeats'
 	@echo 'make lint      formatting, clippy and documentation only'
 	@echo 'make fuzz      feed the parsers with made-up input, a minute each'
 	@echo 'make kernel-profiles  profiles of the test kernels, after a declaration has changed'
@@ -44,15 +49,23 @@ test: lint
 	cargo test --no-fail-fast --lib --bins --examples --test domain --test libvirt --test strangers --test xsave
 	cargo test --doc
 	@for kernel in $(TEST_KERNELS); do qemu-scripts/build-image --kernel $$kernel >/dev/null || exit 1; done
+	@rm -f $(SEEN)
 	@status=0; for kernel in $(TEST_KERNELS); do \
 		echo "Tests on guests with kernel $$kernel"; \
 		OVMIGRATE_TEST_KERNEL=$$kernel cargo test --no-fail-fast --test guest || status=$$?; \
-		[ -n "$$KEEP_GUESTS" ] || for guest in test-$$(echo $$kernel | tr . -)-a test-$$(echo $$kernel | tr . -)-b test-$$(echo $$kernel | tr . -)-l; do \
+		case " $(PROCESS_KERNELS) " in *" $$kernel "*) \
+			echo "The same through the memory of the QEMU process"; \
+			OVMIGRATE_TEST_ACCESS=process OVMIGRATE_TEST_KERNEL=$$kernel \
+				cargo test --no-fail-fast --test guest -- --skip lying:: || status=$$?; \
+		esac; \
+		[ -n "$$KEEP_GUESTS" ] || for guest in $$(qemu-scripts/vm list | awk '/^test-/ {print $$1}'); do \
 			qemu-scripts/vm down $$guest >/dev/null 2>&1; done; \
 	done; exit $$status
 
+# What was seen working becomes docs/support-matrix.md.
 test-all:
-	$(MAKE) test OVMIGRATE_TEST_REPEATS=10
+	$(MAKE) test OVMIGRATE_TEST_REPEATS=10 TEST_KERNELS='$(KERNELS)' PROCESS_KERNELS=6.1
+	tests/support-matrix $(SEEN) $(KERNELS)
 
 # Needs no nightly compiler: the stable one takes the flags of cargo-fuzz when
 # told to. Findings and corpora stay in fuzz/.
@@ -66,7 +79,7 @@ fuzz: packages
 kernel-profiles: packages
 	cargo build
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
-	for kernel in $(TEST_KERNELS); do \
+	for kernel in $(KERNELS); do \
 		image=$$(qemu-scripts/build-image --kernel $$kernel); \
 		file=$$scratch/vmlinuz-$$(cat "$$image/release"); cp "$$image/vmlinuz" "$$file"; \
 		target/debug/ovmigrate profile build --vmlinux "$$file" --output kernel-profiles/$$kernel.json; \

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::harness::{Guest, guests, ovmigrate, wait_for};
+use crate::harness::{Guest, guests, ovmigrate, wait_for, works};
 
 fn control(command: &str, guest: &Guest, pid: i32) -> String {
     ovmigrate([command, "--domain", guest.name, "--pid", &pid.to_string()]).stdout()
@@ -35,6 +35,7 @@ fn a_frozen_process_does_nothing_and_goes_on_after_the_thaw() {
         job.wait_for_output();
         assert!(!job.log().contains("FAIL"), "{}", job.log());
     }
+    works(&["freeze"]);
 }
 
 #[test]

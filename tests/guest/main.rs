@@ -14,6 +14,7 @@ mod interrupted;
 mod libvirt;
 mod looking;
 mod lying;
+mod machines;
 mod migrating;
 mod profiles;
 mod refusing;

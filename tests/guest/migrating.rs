@@ -1,7 +1,7 @@
 //! From one VM to the other: saved from outside, restored by the guest's CRIU,
 //! going on where it stopped.
 
-use crate::harness::{guests, ovmigrate, wait_for};
+use crate::harness::{guests, ovmigrate, wait_for, works};
 
 #[test]
 fn a_counter_goes_on_where_it_stopped() {
@@ -14,6 +14,7 @@ fn a_counter_goes_on_where_it_stopped() {
     });
     let counted: Vec<usize> = restored.log().lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(counted, (1..=counted.len()).collect::<Vec<_>>(), "a tick is lost or came twice");
+    works(&["save", "restore"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `signal` on tasks that run, sleep, are stopped and have many threads.
 
-use crate::harness::{Guest, Job, guests, ovmigrate, wait_for};
+use crate::harness::{Guest, Job, guests, ovmigrate, wait_for, works};
 
 fn signal(job: &Job<'_>, signal: &str) -> String {
     let pid = job.pid.to_string();
@@ -33,6 +33,7 @@ fn a_signal_is_taken_or_said_to_wait() {
     assert_eq!(job.states(), "S");
     assert!(signal(&job, "TERM").contains("has ended"));
     job.wait_for_end();
+    works(&["signal"]);
 }
 
 #[test]

@@ -46,6 +46,23 @@ impl Guest {
         connect.chain(["--domain".to_owned(), self.name.to_owned()]).collect()
     }
 
+    /// Boots a VM of the kernel under test with these options of
+    /// `qemu-scripts/vm up`.
+    pub(super) fn boot(name: &'static str, options: &[&str]) -> Self {
+        let up = ["up", name, "--kernel", TestKernel::chosen().release];
+        let up = vm(&[&up, options].concat());
+        assert!(up.status.success(), "{options:?} does not boot: {}", text(&up.stderr));
+        Self { name, libvirt: None, started: RefCell::default() }
+    }
+
+    /// Ends it.
+    pub(super) fn down(&self) {
+        let down = vm(&["down", self.name]);
+        if !down.status.success() {
+            eprintln!("{} is left: {}", self.name, text(&down.stderr));
+        }
+    }
+
     /// Whether it answers and its kernel has not complained: a kernel that
     /// has may behave in any way.
     fn is_well(&self) -> bool {

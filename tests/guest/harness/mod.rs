@@ -11,23 +11,27 @@
 
 mod access;
 mod cli;
+mod fresh;
 mod guest;
 mod guests;
 mod job;
 mod kernel;
 mod kernel_log;
 mod libvirt;
+mod matrix;
 mod programs;
 
 use std::time::{Duration, Instant};
 
 pub use cli::{Run, command, ovmigrate};
+pub use fresh::FreshVm;
 pub use guest::Guest;
 pub use guests::{Guests, guests, guests_of};
 pub use job::Job;
 pub use kernel::{TestKernel, WITHOUT_RSEQ};
 pub use kernel_log::KernelLog;
 pub use libvirt::{LibvirtGuest, libvirt_guest};
+pub use matrix::{works, works_on};
 
 /// How long a guest that runs under TCG on a busy machine may take for what
 /// takes milliseconds otherwise.
