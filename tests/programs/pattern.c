@@ -47,7 +47,7 @@ static void locate(const void *pages, uint64_t *addresses, unsigned long count)
 		addresses[i] = (addresses[i] & ((1UL << 55) - 1)) * PAGE;
 }
 
-/* Fills the page at an address if it lies in a range that wants more. */
+/* Keeps the page at an address if it lies in a range that wants more. */
 static void take(uint64_t *page, uint64_t address, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -56,10 +56,24 @@ static void take(uint64_t *page, uint64_t address, int count)
 		if (address < range->start || address >= range->end || range->count == PAGES)
 			continue;
 		range->pages[range->count++] = page;
-		for (uint64_t word = 0; word < PAGE / 8; word++)
-			page[word] = (address + 8 * word) * 0x9e3779b97f4a7c15UL;
 		return;
 	}
+}
+
+/* Fills a page with what its address makes, and tells that. */
+static uint64_t fill(uint64_t *page)
+{
+	uint64_t address, now;
+
+	/* The kernel may move it, also where it is locked. */
+	locate(page, &now, 1);
+	do {
+		address = now;
+		for (uint64_t word = 0; word < PAGE / 8; word++)
+			page[word] = (address + 8 * word) * 0x9e3779b97f4a7c15UL;
+		locate(page, &now, 1);
+	} while (now != address);
+	return address;
 }
 
 static int is_full(int count)
@@ -101,10 +115,8 @@ int main(int argc, char **argv)
 			take((uint64_t *)(chunk + i * PAGE), addresses[i], count);
 	}
 	for (int i = 0; i < count; i++)
-		for (int page = 0; page < PAGES; page++) {
-			locate(ranges[i].pages[page], addresses, 1);
-			printf("page %lx\n", addresses[0]);
-		}
+		for (int page = 0; page < PAGES; page++)
+			printf("page %lx\n", fill(ranges[i].pages[page]));
 	puts("ready");
 	fflush(stdout);
 	for (;;)
