@@ -49,7 +49,7 @@ pub fn per_cpu_offset(kernel: &Kernel, cpu: u32) -> Result<u64, KernelError> {
 ///
 /// # Errors
 ///
-/// [`KernelError::MissingSymbol`], or as [`per_cpu_offset`].
+/// [`KernelError::MissingSymbol`], or where the offset of `cpu` cannot be read.
 pub fn per_cpu(kernel: &Kernel, symbol: &'static str, cpu: u32) -> Result<GuestVirt, KernelError> {
     Ok(super::symbol(kernel, symbol)?.wrapping_add(per_cpu_offset(kernel, cpu)?))
 }
