@@ -1,9 +1,10 @@
 /*
  * Eight threads that hold known values in everything a thread has of its own,
- * and look at them without end: thread-local variables, the 16 AVX registers,
- * MXCSR, the x87 stack and control word, both segment bases. They pass a turn
- * around with a mutex and a condition variable. Even threads hold their
- * registers in user mode, odd ones across a system call that sleeps.
+ * and look at them without end: thread-local variables, the 16 vector registers
+ * (as AVX has them, where the CPU has it, else SSE), MXCSR, the x87 stack and
+ * control word, both segment bases. They pass a turn around with a mutex and a
+ * condition variable. Even threads hold their registers in user mode, odd ones
+ * across a system call that sleeps.
  *
  * Prints "ready", then "round N ok" each time the turn has come around a number
  * of times; at the first wrong value "FAIL ..." and exits with status 1.
@@ -11,6 +12,7 @@
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +31,7 @@ static _Thread_local uint64_t local_values[32];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t moved = PTHREAD_COND_INITIALIZER;
 static long turn;
+static bool has_avx;
 
 static _Noreturn void fail(long thread, const char *what)
 {
@@ -42,38 +45,53 @@ static uint64_t pattern(long thread, int index)
 	return 0x9e3779b97f4a7c15u * (uint64_t)(thread * 1000 + index + 1);
 }
 
-#define EACH_REGISTER(DO) \
-	DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) \
-	DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15)
-#define LOAD(n) "vmovdqa " #n "*32(%[in]), %%ymm" #n "\n\t"
-#define STORE(n) "vmovdqa %%ymm" #n ", " #n "*32(%[out])\n\t"
-#define CLOBBER "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", \
-	"ymm8", "ymm9", "ymm10", "ymm11", "ymm12", "ymm13", "ymm14", "ymm15"
+#define EACH_REGISTER(DO, MOVE, NAME) \
+	DO(0, MOVE, NAME) DO(1, MOVE, NAME) DO(2, MOVE, NAME) DO(3, MOVE, NAME) \
+	DO(4, MOVE, NAME) DO(5, MOVE, NAME) DO(6, MOVE, NAME) DO(7, MOVE, NAME) \
+	DO(8, MOVE, NAME) DO(9, MOVE, NAME) DO(10, MOVE, NAME) DO(11, MOVE, NAME) \
+	DO(12, MOVE, NAME) DO(13, MOVE, NAME) DO(14, MOVE, NAME) DO(15, MOVE, NAME)
+#define LOAD(n, MOVE, NAME) MOVE " " #n "*32(%[in]), %%" NAME #n "\n\t"
+#define STORE(n, MOVE, NAME) MOVE " %%" NAME #n ", " #n "*32(%[out])\n\t"
+/* To the compiler, these name the AVX registers as well. */
+#define CLOBBER "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", \
+	"xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
 
 /* Holds the registers through `spins` turns of a loop in user mode. */
+#define HOLD_RUNNING(MOVE, NAME) \
+	__asm__ volatile(EACH_REGISTER(LOAD, MOVE, NAME) \
+			 "1: dec %[spins]\n\t" \
+			 "jnz 1b\n\t" \
+			 EACH_REGISTER(STORE, MOVE, NAME) \
+			 : [spins] "+r"(spins) \
+			 : [in] "r"(in), [out] "r"(out) \
+			 : "memory", "cc", CLOBBER)
+
 static void hold_running(const struct vectors *in, struct vectors *out, long spins)
 {
-	__asm__ volatile(EACH_REGISTER(LOAD)
-			 "1: dec %[spins]\n\t"
-			 "jnz 1b\n\t"
-			 EACH_REGISTER(STORE)
-			 : [spins] "+r"(spins)
-			 : [in] "r"(in), [out] "r"(out)
-			 : "memory", "cc", CLOBBER);
+	if (has_avx)
+		HOLD_RUNNING("vmovdqa", "ymm");
+	else
+		HOLD_RUNNING("movdqa", "xmm");
 }
 
 /* Holds the registers through nanosleep(2); whether it ends early is no matter. */
+#define HOLD_SLEEPING(MOVE, NAME) \
+	__asm__ volatile(EACH_REGISTER(LOAD, MOVE, NAME) \
+			 "syscall\n\t" \
+			 EACH_REGISTER(STORE, MOVE, NAME) \
+			 : "+a"(result) \
+			 : "D"(&span), "S"(NULL), [in] "r"(in), [out] "r"(out) \
+			 : "memory", "cc", "rcx", "r11", CLOBBER)
+
 static void hold_sleeping(const struct vectors *in, struct vectors *out, long nanoseconds)
 {
 	struct timespec span = { 0, nanoseconds };
 	long result = SYS_nanosleep;
 
-	__asm__ volatile(EACH_REGISTER(LOAD)
-			 "syscall\n\t"
-			 EACH_REGISTER(STORE)
-			 : "+a"(result)
-			 : "D"(&span), "S"(NULL), [in] "r"(in), [out] "r"(out)
-			 : "memory", "cc", "rcx", "r11", CLOBBER);
+	if (has_avx)
+		HOLD_SLEEPING("vmovdqa", "ymm");
+	else
+		HOLD_SLEEPING("movdqa", "xmm");
 	if (result != 0 && result != -4)
 		fail(-1, "nanosleep returned something else than 0 and EINTR");
 }
@@ -120,11 +138,12 @@ static void check_rest(long thread)
 static void *work(void *argument)
 {
 	long thread = (long)argument;
-	struct vectors in, out;
+	struct vectors in = { 0 }, out;
 
 	set_up(thread);
-	for (int i = 0; i < REGISTERS * LANES; i++)
-		in.lane[i / LANES][i % LANES] = pattern(thread, i);
+	for (int i = 0; i < REGISTERS; i++)
+		for (int lane = 0; lane < (has_avx ? LANES : LANES / 2); lane++)
+			in.lane[i][lane] = pattern(thread, i * LANES + lane);
 	for (;;) {
 		memset(&out, 0, sizeof(out));
 		if (thread % 2 == 0)
@@ -132,7 +151,7 @@ static void *work(void *argument)
 		else
 			hold_sleeping(&in, &out, 20 * 1000 * 1000);
 		if (memcmp(&in, &out, sizeof(in)) != 0)
-			fail(thread, "an AVX register");
+			fail(thread, "a vector register");
 		check_rest(thread);
 
 		pthread_mutex_lock(&lock);
@@ -153,8 +172,7 @@ int main(void)
 {
 	pthread_t thread;
 
-	if (!__builtin_cpu_supports("avx"))
-		fail(-1, "this CPU has no AVX");
+	has_avx = __builtin_cpu_supports("avx");
 	for (long i = 1; i < THREADS; i++)
 		if (pthread_create(&thread, NULL, work, (void *)i) != 0)
 			fail(i, "cannot be started");

@@ -21,7 +21,11 @@ impl Job<'_> {
     #[track_caller]
     pub fn once_it_prints(self, ready: &str) -> Self {
         wait_for(&format!("{} prints {ready:?}", self.pid), || {
-            self.log().contains(ready).then_some(())
+            let prints = || self.log().contains(ready);
+            let found = prints();
+            let may_still = found || self.is_alive() || prints();
+            assert!(may_still, "{} ended without {ready:?}: {}", self.pid, self.log());
+            found.then_some(())
         });
         self
     }
