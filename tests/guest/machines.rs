@@ -107,6 +107,23 @@ fn migrate(guest: &Guest) {
     assert!(!log().contains("FAIL"), "{}", log());
 }
 
+/// What is to work on a machine of any make, whose RAM is reached by `access`
+/// unless it is to be through QEMU's process.
+fn check(guest: &Guest, make: &str, access: Access) {
+    compare_processes(guest);
+    compare_memory(
+        guest,
+        &[(AccessChoice::Auto, access), (AccessChoice::Process, Access::Process)],
+    );
+    migrate(guest);
+    let access = match access {
+        Access::Mapped => "mapped",
+        Access::Process => "process",
+        Access::Mixed => "mixed",
+    };
+    works_on(make, access, &["ps", "inspect", "save", "restore"]);
+}
+
 #[test]
 fn ram_above_4_gib_on_q35_with_page_table_isolation() {
     let vm = FreshVm::boot(&[
@@ -123,21 +140,10 @@ fn ram_above_4_gib_on_q35_with_page_table_isolation() {
     assert!(pieces(&vm.guest).iter().any(|piece| piece.guest_phys == 4 << 30));
     let isolated = vm.guest.sh("dmesg | grep -c 'page tables isolation: enabled'");
     assert_eq!(isolated.trim(), "1");
-    compare_processes(&vm.guest);
-    compare_memory(
-        &vm.guest,
-        &[(AccessChoice::Auto, Access::Mapped), (AccessChoice::Process, Access::Process)],
-    );
-    migrate(&vm.guest);
-    works_on(
-        "q35, 4 vCPUs, RAM above 4 GiB, pti=on",
-        "mapped",
-        &["ps", "inspect", "save", "restore"],
-    );
+    check(&vm.guest, "q35, 4 vCPUs, RAM above 4 GiB, pti=on", Access::Mapped);
 }
 
 #[test]
-#[ignore = "does not pass yet: to be looked at once its pages stay where they are"]
 fn two_nodes_and_a_dimm_on_pc_with_four_levels_and_no_kaslr() {
     let vm = FreshVm::boot(&[
         "--memory",
@@ -186,16 +192,10 @@ fn two_nodes_and_a_dimm_on_pc_with_four_levels_and_no_kaslr() {
     let attached = attach_anew(&vm.guest, AccessChoice::Auto);
     assert_eq!(attached.kernel.located().kaslr_offset, 0);
     drop(attached);
-    compare_processes(&vm.guest);
-    compare_memory(
+    check(
         &vm.guest,
-        &[(AccessChoice::Auto, Access::Mixed), (AccessChoice::Process, Access::Process)],
-    );
-    migrate(&vm.guest);
-    works_on(
         "pc, 1 vCPU, two NUMA nodes, plugged DIMM, 4-level paging, nokaslr",
-        "mixed",
-        &["ps", "inspect", "save", "restore"],
+        Access::Mixed,
     );
 }
 
@@ -245,7 +245,6 @@ fn is_deleted(guest: &Guest) -> bool {
 }
 
 #[test]
-#[ignore = "does not pass yet: the pattern was not ready in time"]
 fn huge_pages_and_a_cpu_without_xsave() {
     let huge = HugePages::reserve(256);
     let backend = format!("file:{}", huge.folder().display());
@@ -263,17 +262,7 @@ fn huge_pages_and_a_cpu_without_xsave() {
     drop(search);
     // The guest takes some itself, but not all that are left.
     assert!(free() + 8 > before, "{before} were free, {} are", free());
-    compare_processes(&vm.guest);
-    compare_memory(
-        &vm.guest,
-        &[(AccessChoice::Auto, Access::Mapped), (AccessChoice::Process, Access::Process)],
-    );
-    migrate(&vm.guest);
-    works_on(
-        "q35, huge pages, CPU without XSAVE (qemu64)",
-        "mapped",
-        &["ps", "inspect", "save", "restore"],
-    );
+    check(&vm.guest, "q35, huge pages, CPU without XSAVE (qemu64)", Access::Mapped);
 }
 
 #[test]
@@ -282,13 +271,7 @@ fn a_deleted_file_of_a_disk_on_pc() {
     let backend = format!("file:{}", folder.display());
     let vm = FreshVm::boot(&["--memory", "512M", "--machine", "pc", "--memory-backend", &backend]);
     assert!(is_deleted(&vm.guest));
-    compare_processes(&vm.guest);
-    compare_memory(
-        &vm.guest,
-        &[(AccessChoice::Auto, Access::Mapped), (AccessChoice::Process, Access::Process)],
-    );
-    migrate(&vm.guest);
-    works_on("pc, RAM in a deleted file", "mapped", &["ps", "inspect", "save", "restore"]);
+    check(&vm.guest, "pc, RAM in a deleted file", Access::Mapped);
 }
 
 /// Memory that the host has given a process, in bytes.
