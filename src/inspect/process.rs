@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::control::{Jobctl, is_trapped};
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Mm, Struct, Task, TaskFlags, settled};
+use crate::linux::{Mm, Struct, Task, TaskFlags, cpus, settled};
 use crate::memory::{GuestVirt, PAGE_SIZE};
 
 /// Bytes of a command line that are read at most.
@@ -16,6 +16,9 @@ const MAX_COMMANDS: usize = 64 << 20;
 /// Tasks that are listed at most. Lists that are short each can lead to one
 /// another without end.
 const MAX_TASKS: usize = 1 << 20;
+/// Parts of counters that are read for a list: each process has some for each
+/// CPU, and a guest can claim thousands of both.
+const MAX_COUNTERS: usize = 1 << 26;
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,7 +76,7 @@ pub fn processes(kernel: &Kernel, with_threads: bool) -> Result<Vec<Process>, Ke
     settled(|| {
         let mut processes = Vec::new();
         let mut seen = HashSet::new();
-        let mut room = Room { tasks: MAX_TASKS, commands: MAX_COMMANDS };
+        let mut room = Room { tasks: MAX_TASKS, commands: MAX_COMMANDS, counters: MAX_COUNTERS };
         for leader in Task::processes(kernel)? {
             let leader = leader?;
             let process = Process::of(&leader, with_threads, &mut room)?;
@@ -95,17 +98,21 @@ pub fn processes(kernel: &Kernel, with_threads: bool) -> Result<Vec<Process>, Ke
 struct Room {
     tasks: usize,
     commands: usize,
+    counters: usize,
 }
 
 impl Room {
     fn threads<'k>(&mut self, leader: &Task<'k>) -> Result<Vec<Task<'k>>, KernelError> {
         let threads: Vec<_> = leader.threads()?.take(self.tasks + 1).collect::<Result<_, _>>()?;
-        self.tasks = self.tasks.checked_sub(threads.len()).ok_or_else(|| KernelError::Corrupt {
-            what: "the list of processes".into(),
-            addr: leader.addr(),
-            why: format!("there are more than {MAX_TASKS} tasks"),
-        })?;
+        let left = self.tasks.checked_sub(threads.len());
+        self.tasks = left.ok_or_else(|| too_long(leader.addr(), "tasks", MAX_TASKS))?;
         Ok(threads)
+    }
+
+    fn resident_pages(&mut self, mm: &Mm<'_>) -> Result<u64, KernelError> {
+        let left = self.counters.checked_sub(cpus(mm.kernel())? as usize);
+        self.counters = left.ok_or_else(|| too_long(mm.addr(), "counters", MAX_COUNTERS))?;
+        mm.resident_pages()
     }
 
     fn arguments(&mut self, mm: &Mm<'_>) -> Vec<String> {
@@ -113,6 +120,11 @@ impl Room {
         self.commands -= len;
         arguments
     }
+}
+
+fn too_long(addr: GuestVirt, of: &str, max: usize) -> KernelError {
+    let why = format!("there are more than {max} {of}");
+    KernelError::Corrupt { what: "the list of processes".into(), addr, why }
 }
 
 impl Process {
@@ -136,7 +148,7 @@ impl Process {
             uid: cred.map_or(Ok(0), |cred| cred.euid())?,
             threads: leader.signal_struct()?.nr_threads()?,
             kernel_thread,
-            resident: mm.map(|mm| mm.resident_pages().map(bytes)).transpose()?,
+            resident: mm.map(|mm| room.resident_pages(&mm).map(bytes)).transpose()?,
             size: mm.map(|mm| mm.total_vm().map(bytes)).transpose()?,
             arguments: mm.map_or_else(Vec::new, |mm| room.arguments(&mm)),
             thread_list: list.iter().map(Thread::of).collect::<Result<_, _>>()?,

@@ -53,7 +53,7 @@ pub use path::{
     Dentry, FileLock, FileLockContext, FileSystemType, FsStruct, Inode, Mount, Path, ResolvedPath,
     SuperBlock, VfsMount,
 };
-pub use percpu::per_cpu;
+pub use percpu::{cpus, per_cpu};
 pub use percpu_counter::PercpuCounter;
 pub use pid::{Pid, Upid};
 pub use pt_regs::PtRegs;

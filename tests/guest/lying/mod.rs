@@ -30,8 +30,9 @@ use lies::Truth;
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
 /// Accesses to guest memory in one trial at most; a guest that does not lie
-/// needs less than a tenth.
-const READS_MAX: u64 = 200_000;
+/// needs less than a hundredth. One that claims thousands of CPUs has each of
+/// them asked for its part of a process's counters.
+const READS_MAX: u64 = 4_000_000;
 /// Bytes that a trial may have allocated at a time.
 const MEMORY_MAX: usize = 256 << 20;
 /// After this long a trial counts as hung. It guards the test, and says
@@ -135,7 +136,7 @@ impl Trials<'_> {
         let cache = ProfileCache::at(self.cache);
         let reached = read_everything(memory, self.pid, &cache, || begun.push(meter.traced()));
         assert!(reached.listed && reached.captured, "the dump cannot be read: {reached:?}");
-        assert!(meter.reads() < READS_MAX / 10, "{} accesses without a lie", meter.reads());
+        assert!(meter.reads() < READS_MAX / 100, "{} accesses without a lie", meter.reads());
         Truth::new(&self.dump, &meter.take_trace(), &begun)
     }
 
