@@ -23,7 +23,7 @@ pub enum AttachError {
     /// QEMU keeps a piece of RAM to itself that was to be mapped.
     #[error(
         "VM {domain}: QEMU does not share its RAM at {addr}, so that it cannot be mapped; leave \
-         the way to the memory to ovmigrate, or start QEMU with \
+         out --access map, or start QEMU with \
          -object memory-backend-memfd,id=ram,size=SIZE,share=on -machine memory-backend=ram"
     )]
     Unshared {

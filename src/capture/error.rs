@@ -35,7 +35,10 @@ pub enum CaptureError {
         what: &'static str,
     },
     /// The page tables name more private pages than the guest can hold.
-    #[error("process {pid}: its page tables hold more than the guest's RAM of {ram} bytes, twice")]
+    #[error(
+        "process {pid}: its page tables name more than twice the guest's RAM of {ram} bytes: \
+         they are corrupt"
+    )]
     TooManyPages {
         /// The process.
         pid: i32,

@@ -42,8 +42,8 @@ impl Task<'_> {
     }
 }
 
-/// The bit that the first `lock or`, or what became of it, of `code` sets in a word `offset` bytes
-/// behind the address in some register.
+/// The bit that the first `lock or` of `code` (or what became of it) sets in a
+/// word `offset` bytes behind the address in some register.
 fn sets_one_bit(code: &[u8], offset: u64) -> Option<u64> {
     code.windows(5).find_map(|code| {
         let &[lock, opcode, modrm, third, fourth] = code else { return None };
