@@ -12,20 +12,23 @@ const SEV_POLICY_ES: u64 = 0x4;
 /// Fails where the VM's memory cannot be read with sense. A QEMU that lacks one
 /// of the commands does not know what they ask for.
 pub(super) fn require_readable(qmp: &mut Qmp, domain: &str) -> Result<()> {
-    // The property is there since QEMU 6.0; `query-sev` tells of SEV since 2.12.
     let guard = json!({ "path": "/machine", "property": "confidential-guest-support" });
-    let commands = [("query-target", json!({})), ("qom-get", guard), ("query-sev", json!({}))];
-    let mut answers =
-        qmp.execute_all(&commands)?.into_iter().map(|answer| answer.unwrap_or_default());
-    let [target, guard, sev] = [(); 3].map(|()| answers.next().unwrap_or_default());
-    if let Some(arch) = target["arch"].as_str().filter(|&arch| arch != "x86_64") {
+    let commands = [("query-target", json!({})), ("qom-get", guard)];
+    let mut answers = qmp.execute_all(&commands)?.into_iter();
+    let [target, guard] = [(); 2].map(|()| answers.next().and_then(Result::ok));
+    let arch = target.as_ref().and_then(|target| target["arch"].as_str());
+    if let Some(arch) = arch.filter(|&arch| arch != "x86_64") {
         let (domain, arch) = (domain.to_owned(), arch.to_owned());
         return Err(DomainError::NotX86 { domain, arch });
     }
-    let kind = match guard.as_str().filter(|path| !path.is_empty()) {
+    let kind = match guard.as_ref().and_then(Value::as_str) {
+        Some("") => return Ok(()),
         Some(path) => Some(kind_of_object(qmp, path)?),
+        // Before QEMU 6.0 only `query-sev` tells, since 2.12.
         None => None,
     };
+    let sev = qmp.execute_all(&[("query-sev", json!({}))])?.pop();
+    let sev = sev.and_then(Result::ok).unwrap_or_default();
     match technology(kind.as_deref(), &sev) {
         Some(how) => Err(DomainError::Encrypted { domain: domain.to_owned(), how }),
         None => Ok(()),
@@ -97,7 +100,8 @@ mod tests {
             "query-target" => Some(json!({ "arch": arch })),
             "query-sev" => sev.clone(),
             "qom-get" if arguments["path"] == "/machine" => {
-                Some(kind.map_or("", |_| "/objects/guard0").into())
+                let knows = kind.is_some() || sev.is_none();
+                knows.then(|| kind.map_or("", |_| "/objects/guard0").into())
             }
             "qom-get" if arguments["path"] == "/objects/guard0" => kind.map(Value::from),
             _ => None,
