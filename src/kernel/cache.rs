@@ -27,7 +27,7 @@ use super::profile::Profile;
 use super::sighting::Sighting;
 
 /// To be raised when profiles are resolved in another way than before.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Bytes of a file that is read back at most.
 const FILE_MAX: u64 = 64 << 20;
 /// Names the folder in place of the user's cache folder.
@@ -74,6 +74,14 @@ impl InstanceId {
 pub(super) struct StoredProfile {
     pub(super) evidence: Evidence,
     pub(super) profile: Profile,
+}
+
+/// The kernel that ran in a VM when it was last looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Remembered {
+    pub(super) sighting: Sighting,
+    /// The digest of the evidence that it was found to hold, as a whole.
+    pub(super) evidence: Option<String>,
 }
 
 /// The folder with all that.
@@ -131,17 +139,16 @@ impl ProfileCache {
         }
     }
 
-    /// The kernel that ran in `instance` when it was last looked at.
-    pub(super) fn sighting(&self, instance: InstanceId) -> Option<Sighting> {
+    pub(super) fn remembered(&self, instance: InstanceId) -> Option<Remembered> {
         let path = self.folder.as_ref()?.join("instances").join(instance.file_name());
         load(&path)
     }
 
-    pub(super) fn keep_sighting(&self, instance: InstanceId, sighting: &Sighting) {
+    pub(super) fn remember(&self, instance: InstanceId, remembered: &Remembered) {
         if let Some(folder) = &self.folder {
             let folder = folder.join("instances");
             forget_ended(&folder);
-            keep(&folder.join(instance.file_name()), sighting);
+            keep(&folder.join(instance.file_name()), remembered);
         }
     }
 

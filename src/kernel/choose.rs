@@ -12,7 +12,7 @@ use super::attach::{AttachOptions, ProfileFrom};
 use super::btf::{BTF_MAX, Btf};
 use super::cache::StoredProfile;
 use super::error::KernelError;
-use super::evidence::Evidence;
+use super::evidence::{Depth, Evidence};
 use super::image::Located;
 use super::image_copy::ImageCopy;
 use super::kallsyms::Kallsyms;
@@ -31,6 +31,8 @@ pub(super) struct Chosen {
     pub(super) from: ProfileFrom,
     /// Where the kernel lies, counted from where the profile has it linked.
     pub(super) located: Located,
+    /// The digest of the evidence that the kernel was found to hold.
+    pub(super) evidence: Option<String>,
 }
 
 /// The choice for one kernel.
@@ -38,7 +40,16 @@ pub(super) struct Chooser<'a> {
     memory: &'a Arc<GuestMemory>,
     options: &'a AttachOptions<'a>,
     sighting: &'a Sighting,
-    copy: Option<ImageCopy>,
+    known: Known,
+}
+
+/// What may be known of a kernel beside its sighting.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Its image.
+    pub(super) copy: Option<ImageCopy>,
+    /// The digest of the evidence that it was found to hold before.
+    pub(super) evidence: Option<String>,
 }
 
 impl<'a> Chooser<'a> {
@@ -46,9 +57,9 @@ impl<'a> Chooser<'a> {
         memory: &'a Arc<GuestMemory>,
         options: &'a AttachOptions<'a>,
         sighting: &'a Sighting,
-        copy: Option<ImageCopy>,
+        known: Known,
     ) -> Self {
-        Self { memory, options, sighting, copy }
+        Self { memory, options, sighting, known }
     }
 
     pub(super) fn choose(mut self) -> Result<Chosen, KernelError> {
@@ -56,33 +67,36 @@ impl<'a> Chooser<'a> {
         if let Some(given) = &self.options.knowledge.given {
             return self.stored(&given.known, given.force);
         }
-        if let Some(profile) = self.cached()? {
-            return Ok(Chosen { profile, from: ProfileFrom::Cache, located });
+        if let Some(StoredProfile { profile, evidence }) = self.cached() {
+            let evidence = Some(evidence.digest().to_owned());
+            return Ok(Chosen { profile, from: ProfileFrom::Cache, located, evidence });
         }
         match self.build() {
-            Ok(profile) => Ok(Chosen { profile, from: ProfileFrom::Guest, located }),
+            Ok((profile, evidence)) => {
+                Ok(Chosen { profile, from: ProfileFrom::Guest, located, evidence })
+            }
             Err(why) => self.in_library(why),
         }
     }
 
     /// The profile that the cache holds for exactly this kernel.
-    fn cached(&self) -> Result<Option<Profile>, KernelError> {
+    fn cached(&self) -> Option<StoredProfile> {
         let (cache, sighting) = (&self.options.knowledge.cache, self.sighting);
-        let Some(build_id) = &sighting.build_id else { return Ok(None) };
-        let Some(stored) = cache.profile(build_id, self.options.declarations) else {
-            return Ok(None);
-        };
-        let profile = stored.profile;
+        let build_id = sighting.build_id.as_ref()?;
+        let stored = cache.profile(build_id, self.options.declarations)?;
+        let before = self.known.evidence.as_deref() == Some(stored.evidence.digest());
+        let depth = if before { Depth::Samples } else { Depth::Whole };
+        let profile = &stored.profile;
         let same = profile.release == sighting.release && profile.build_id == *build_id;
-        if same && stored.evidence.fits(self.memory, sighting.located)? {
-            return Ok(Some(profile));
+        if same && stored.evidence.fits(self.memory, sighting.located, depth) {
+            return Some(stored);
         }
         debug!("the stored profile of {build_id} is of another kernel");
-        Ok(None)
+        None
     }
 
     /// Builds the profile from what the kernel's memory tells.
-    fn build(&mut self) -> Result<Profile, KernelError> {
+    fn build(&mut self) -> Result<(Profile, Option<String>), KernelError> {
         let (sighting, declarations) = (self.sighting, self.options.declarations);
         let kaslr_offset = sighting.located.kaslr_offset;
         let image = self.image()?;
@@ -109,9 +123,9 @@ impl<'a> Chooser<'a> {
         if let Some(evidence) = Evidence::of(image, kaslr_offset, &parts) {
             let stored = StoredProfile { evidence, profile };
             self.options.knowledge.cache.keep_profile(&stored, declarations);
-            return Ok(stored.profile);
+            return Ok((stored.profile, Some(stored.evidence.digest().to_owned())));
         }
-        Ok(profile)
+        Ok((profile, None))
     }
 
     /// The stored profile of this build, as the kernel's memory does not do.
@@ -181,7 +195,8 @@ impl<'a> Chooser<'a> {
             profile.build_id = build_id;
             profile.symbols = symbols;
         }
-        Ok(Chosen { profile, from: ProfileFrom::Stored(known.place.clone()), located })
+        let from = ProfileFrom::Stored(known.place.clone());
+        Ok(Chosen { profile, from, located, evidence: None })
     }
 
     /// The addresses of all symbols that are read, as the guest tells them.
@@ -191,14 +206,14 @@ impl<'a> Chooser<'a> {
     }
 
     fn image(&mut self) -> Result<&ImageCopy, KernelError> {
-        let copy = match self.copy.take() {
+        let copy = match self.known.copy.take() {
             Some(copy) => copy,
             None => {
                 let Sighting { image, located, .. } = self.sighting;
                 ImageCopy::read(self.memory, located.image_phys(image.start), image.clone())?
             }
         };
-        Ok(self.copy.insert(copy))
+        Ok(self.known.copy.insert(copy))
     }
 }
 

@@ -10,11 +10,11 @@ use tracing::debug;
 use crate::memory::{GuestMemory, GuestPhys};
 
 use super::attach::{AttachOptions, FoundBy, ProfileFrom};
-use super::choose::{Chooser, Chosen};
+use super::cache::Remembered;
+use super::choose::{Chooser, Chosen, Known};
 use super::error::KernelError;
 use super::fit;
 use super::image::Located;
-use super::image_copy::ImageCopy;
 use super::profile::Profile;
 use super::sighting::Sighting;
 use super::vcpu;
@@ -78,12 +78,13 @@ impl<'a> Search<'a> {
     }
 
     fn remembered(&mut self) -> Option<Seen> {
-        let sighting = self.options.knowledge.cache.sighting(self.options.instance?)?;
+        let cache = &self.options.knowledge.cache;
+        let Remembered { sighting, evidence } = cache.remembered(self.options.instance?)?;
         if !sighting.is_mapped(self.memory) {
             debug!("kernel {} is not where it was", sighting.release);
             return None;
         }
-        self.look_at(sighting, FoundBy::Cache, None)
+        self.look_at(sighting, FoundBy::Cache, Known { copy: None, evidence })
     }
 
     /// Tries every kernel image that is mapped where a CPU executes.
@@ -98,7 +99,8 @@ impl<'a> Search<'a> {
                 }
                 match image.sight(self.memory) {
                     Ok((sighting, copy)) => {
-                        let seen = self.look_at(sighting, FoundBy::Cpu, Some(copy));
+                        let known = Known { copy: Some(copy), evidence: None };
+                        let seen = self.look_at(sighting, FoundBy::Cpu, known);
                         if seen.is_some() {
                             return seen;
                         }
@@ -135,26 +137,23 @@ impl<'a> Search<'a> {
         let info = VmcoreInfo::read(self.memory, page)?;
         let located = info.locate(self.memory)?;
         let sighting = info.sighting(located);
-        Ok(self.look_at(sighting, FoundBy::Vmcoreinfo(page), None))
+        Ok(self.look_at(sighting, FoundBy::Vmcoreinfo(page), Known::default()))
     }
 
     /// Looks at a kernel in full, unless that was done before. Why it is not
     /// the one that runs is kept.
-    fn look_at(
-        &mut self,
-        sighting: Sighting,
-        found_by: FoundBy,
-        copy: Option<ImageCopy>,
-    ) -> Option<Seen> {
+    fn look_at(&mut self, sighting: Sighting, found_by: FoundBy, known: Known) -> Option<Seen> {
         if self.refused.iter().any(|(known, _)| *known == sighting) {
             return None;
         }
-        match self.verify(&sighting, found_by, copy) {
-            Ok(seen) => {
+        let before = known.evidence.clone();
+        match self.verify(&sighting, found_by, known) {
+            Ok((seen, evidence)) => {
                 if let Some(instance) = self.options.instance
-                    && found_by != FoundBy::Cache
+                    && (found_by != FoundBy::Cache || evidence != before)
                 {
-                    self.options.knowledge.cache.keep_sighting(instance, &sighting);
+                    let remembered = Remembered { sighting, evidence };
+                    self.options.knowledge.cache.remember(instance, &remembered);
                 }
                 Some(seen)
             }
@@ -166,20 +165,21 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// The kernel, and the digest of the evidence that it was found to hold.
     fn verify(
         &self,
         sighting: &Sighting,
         found_by: FoundBy,
-        copy: Option<ImageCopy>,
-    ) -> Result<Seen, KernelError> {
+        known: Known,
+    ) -> Result<(Seen, Option<String>), KernelError> {
         if !sighting.is_mapped(self.memory) {
             return Err(KernelError::NotRunning("its page tables do not map it"));
         }
         let started = Instant::now();
-        let chosen = Chooser::new(self.memory, self.options, sighting, copy).choose()?;
+        let chosen = Chooser::new(self.memory, self.options, sighting, known).choose()?;
         let profile_time = started.elapsed();
-        let Chosen { located, profile, from } = chosen;
+        let Chosen { located, profile, from: profile_from, evidence } = chosen;
         fit::check(&located.space(self.memory), located, &profile)?;
-        Ok(Seen { located, profile, profile_from: from, found_by, profile_time })
+        Ok((Seen { located, profile, profile_from, found_by, profile_time }, evidence))
     }
 }
