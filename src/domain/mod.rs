@@ -161,6 +161,10 @@ impl Domain {
     ///
     /// [`DomainError::NotRunning`] with the state QEMU reports.
     pub fn require_running(&self) -> Result<()> {
+        // The kernel takes milliseconds to tell who holds a lock.
+        if self.qmp().run_state()? == "running" {
+            return Ok(());
+        }
         let deadline = Instant::now() + claim::PATIENCE;
         loop {
             let held_before = self.is_claimed_by_another();

@@ -17,9 +17,9 @@ use fastrand::Rng;
 use ovmigrate::capture;
 use ovmigrate::control::Target;
 use ovmigrate::inspect::{Details, processes};
-use ovmigrate::kernel::{AttachOptions, Kernel, Knowledge, ProfileCache};
+use ovmigrate::kernel::{AttachOptions, Kernel, KernelError, Knowledge, ProfileCache};
 use ovmigrate::linux::DECLARATIONS;
-use ovmigrate::memory::GuestMemory;
+use ovmigrate::memory::{CpuPaging, GuestMemory};
 use peak_alloc::PeakAlloc;
 
 use crate::harness::{guests, ovmigrate, rounds};
@@ -52,11 +52,16 @@ fn a_guest_that_lies_gets_an_answer_or_an_error() {
     ovmigrate(["thaw", "--domain", guests.source.name, "--pid", &pid]).stdout();
 
     let cache = guests.folder.join("cache");
-    let trials = Trials { dump: Dump::open(&path), pid: job.pid, cache: &cache };
-    let truth = trials.truth();
+    let dump = Dump::open(&path);
+    let by_note = Trials { dump: &dump, pid: job.pid, cache: &cache, cpus: Vec::new() };
+    let by_cpu = Trials { cpus: vec![by_note.kernel_paging()], ..by_note };
+    let ways = [by_note, by_cpu].map(|trials| (trials.truth(), trials));
     let chosen: Option<u64> = std::env::var(SEED).ok().map(|seed| seed.parse().expect(SEED));
     let seeds = chosen.map_or(0..u64::from(rounds(500)), |seed| seed..seed + 1);
-    let tally = under_watch(seeds, |seed| trials.trial(&truth, seed));
+    let tally = under_watch(seeds, |seed| {
+        let (truth, trials) = &ways[(seed % 2) as usize];
+        trials.trial(truth, seed)
+    });
     println!("{tally:?}");
     // Lies that stop everything at the door would test the door only.
     if chosen.is_none() {
@@ -120,24 +125,34 @@ impl Tally {
 
 /// What all trials are made on.
 struct Trials<'a> {
-    dump: Dump,
+    dump: &'a Dump,
     /// A frozen process in it.
     pid: i32,
     /// A cache that knows the kernel.
     cache: &'a Path,
+    /// What leads to the kernel; else its VMCOREINFO does.
+    cpus: Vec<CpuPaging>,
 }
 
 impl Trials<'_> {
+    /// The page tables of a vCPU that executes in none of a process's.
+    fn kernel_paging(&self) -> CpuPaging {
+        let (memory, _) = self.dump.memory(Default::default());
+        let kernel = self.attach(memory, &ProfileCache::at(self.cache));
+        let located = kernel.expect("the dump cannot be read").located();
+        CpuPaging { cr3: located.page_table.get(), levels: located.levels }
+    }
+
     /// What is read of the guest when it does not lie.
     fn truth(&self) -> Truth {
         let (memory, meter) = self.dump.memory(Default::default());
         let mut begun = Vec::new();
         meter.trace();
         let cache = ProfileCache::at(self.cache);
-        let reached = read_everything(memory, self.pid, &cache, || begun.push(meter.traced()));
+        let reached = self.read_everything(memory, &cache, || begun.push(meter.traced()));
         assert!(reached.listed && reached.captured, "the dump cannot be read: {reached:?}");
         assert!(meter.reads() < READS_MAX / 100, "{} accesses without a lie", meter.reads());
-        Truth::new(&self.dump, &meter.take_trace(), &begun)
+        Truth::new(self.dump, &meter.take_trace(), &begun)
     }
 
     /// Does everything on a guest that lies as `seed` says.
@@ -152,7 +167,7 @@ impl Trials<'_> {
         let before = ALLOCATED.current_usage();
         let (memory, meter) = self.dump.memory(lies.words);
         let reached =
-            catch_unwind(AssertUnwindSafe(|| read_everything(memory, self.pid, &cache, || {})));
+            catch_unwind(AssertUnwindSafe(|| self.read_everything(memory, &cache, || {})));
         let bytes = ALLOCATED.peak_usage().saturating_sub(before);
         if meter.reads() > READS_MAX {
             return Err(format!("{} accesses to guest memory", meter.reads()));
@@ -162,36 +177,39 @@ impl Trials<'_> {
         }
         reached.map_err(|_| "it panicked".to_owned())
     }
-}
 
-/// Attaches, lists, looks and captures; calls `step` before each of the three
-/// parts: attach, look, capture.
-fn read_everything(
-    memory: GuestMemory,
-    pid: i32,
-    cache: &ProfileCache,
-    mut step: impl FnMut(),
-) -> Reached {
-    let mut reached = Reached::default();
-    step();
-    let options = AttachOptions {
-        declarations: &DECLARATIONS,
-        knowledge: &Knowledge::with_cache(cache.clone()),
-        instance: None,
-        cpus: &Vec::new,
-    };
-    let attached = Kernel::attach(memory.into(), &options);
-    let Ok((kernel, _)) = attached else { return reached };
-    reached.attached = true;
-    step();
-    reached.listed = processes(&kernel, true).is_ok();
-    let _ = Details::of(&kernel, pid);
-    step();
-    let Ok(target) = Target::find(&kernel, pid) else { return reached };
-    let _ = capture::survey(&target);
-    if let Ok(snapshot) = capture::capture(&target) {
-        reached.captured =
-            snapshot.mms.iter().all(|(_, mm)| capture::plan_pages(&target, mm).is_ok());
+    /// Attaches, lists, looks and captures; calls `step` before each of the
+    /// three parts: attach, look, capture.
+    fn read_everything(
+        &self,
+        memory: GuestMemory,
+        cache: &ProfileCache,
+        mut step: impl FnMut(),
+    ) -> Reached {
+        let mut reached = Reached::default();
+        step();
+        let Ok(kernel) = self.attach(memory, cache) else { return reached };
+        reached.attached = true;
+        step();
+        reached.listed = processes(&kernel, true).is_ok();
+        let _ = Details::of(&kernel, self.pid);
+        step();
+        let Ok(target) = Target::find(&kernel, self.pid) else { return reached };
+        let _ = capture::survey(&target);
+        if let Ok(snapshot) = capture::capture(&target) {
+            reached.captured =
+                snapshot.mms.iter().all(|(_, mm)| capture::plan_pages(&target, mm).is_ok());
+        }
+        reached
     }
-    reached
+
+    fn attach(&self, memory: GuestMemory, cache: &ProfileCache) -> Result<Kernel, KernelError> {
+        let options = AttachOptions {
+            declarations: &DECLARATIONS,
+            knowledge: &Knowledge::with_cache(cache.clone()),
+            instance: None,
+            cpus: &|| self.cpus.clone(),
+        };
+        Kernel::attach(memory.into(), &options).map(|(kernel, _)| kernel)
+    }
 }
