@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Guests, Job, guests};
+use crate::harness::{Guests, Job, LAST_PID, guests};
 
 const FOLDER: &str = "/var/tmp/ovmigrate-tests/restoring";
 
@@ -58,10 +58,10 @@ fn a_pid_that_is_taken_is_named() {
     let job = saved(&guests);
     guests.copy(&[&job.log, &format!("{FOLDER}/one"), &format!("{FOLDER}/two")]);
     let before = traces(&guests);
-    let holder = guests.destination.sh(&format!(
-        "echo {} >/proc/sys/kernel/ns_last_pid; sleep 1000 </dev/null >/dev/null 2>&1 & echo $!",
-        job.pid - 1
-    ));
+    let start = "sleep 1000 </dev/null >/dev/null 2>&1 & echo $!";
+    let holder = guests.destination.keeping_last_pid(|| {
+        guests.destination.sh(&format!("echo {} >{LAST_PID}; {start}", job.pid - 1))
+    });
     assert_eq!(holder.trim(), job.pid.to_string(), "the PID was to be taken");
     guests.destination.adopt(job.pid);
     let message = guests.restore().failure();

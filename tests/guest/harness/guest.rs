@@ -16,6 +16,8 @@ use super::{KernelLog, TestKernel, ovmigrate, programs};
 const VM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/qemu-scripts/vm");
 /// What tests put into the guest lies here.
 const FOLDER: &str = "/var/tmp/ovmigrate-tests";
+/// The PID that was given last.
+pub const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
 
 /// A VM that is up.
 #[derive(Debug)]
@@ -88,6 +90,15 @@ impl Guest {
     /// Runs a shell script in the guest.
     pub fn try_sh(&self, script: &str) -> Output {
         vm(&["exec", self.name, "--", "sh", "-c", script])
+    }
+
+    /// Has new processes get the next PIDs afterwards that they would get now:
+    /// else this VM would take those of processes that another starts next.
+    pub fn keeping_last_pid<T>(&self, action: impl FnOnce() -> T) -> T {
+        let last = self.sh(&format!("cat {LAST_PID}"));
+        let result = action();
+        self.sh(&format!("echo {} >{LAST_PID}", last.trim()));
+        result
     }
 
     /// Starts a command in a session of its own.

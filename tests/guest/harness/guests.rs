@@ -82,15 +82,10 @@ impl Guests {
 
     /// Restores what [`Guests::save`] saved in the destination.
     pub fn restore(&self) -> Run {
-        // CRIU sets where the next PIDs come from: from here on the destination
-        // would take those of processes that the source starts next.
-        const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
-        let last = self.destination.sh(&format!("cat {LAST_PID}"));
         let images = self.images();
-        let run =
-            ovmigrate(["restore", "--domain", self.destination.name, "--images-dir", &images]);
-        self.destination.sh(&format!("echo {} >{LAST_PID}", last.trim()));
-        run
+        let restore = ["restore", "--domain", self.destination.name, "--images-dir", &images];
+        // CRIU sets where the next PIDs come from.
+        self.destination.keeping_last_pid(|| ovmigrate(restore))
     }
 
     /// Copies files of the source to the same paths in the destination.

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use cli::{Run, command, ovmigrate};
 pub use fresh::FreshVm;
-pub use guest::Guest;
+pub use guest::{Guest, LAST_PID};
 pub use guests::{Guests, guests, guests_of};
 pub use job::Job;
 pub use kernel::{TestKernel, WITHOUT_RSEQ};
