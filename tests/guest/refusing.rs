@@ -1,6 +1,6 @@
 //! What cannot be saved is refused by name before anything is touched.
 
-use crate::harness::{Job, guests, ovmigrate, wait_for};
+use crate::harness::{Job, TestKernel, guests, ovmigrate, wait_for};
 
 /// Python statements that make something, and what it is to be called.
 const UNSUPPORTED: [(&str, &str); 11] = [
@@ -17,6 +17,14 @@ const UNSUPPORTED: [(&str, &str); 11] = [
     ("import ctypes; ctypes.CDLL(None).unshare(0x04000000)", "UTS namespace"),
 ];
 
+/// The same for kernels since 6.10.
+const UNSUPPORTED_SINCE_6_10: [(&str, &str); 1] = [(
+    "import ctypes; x = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); \
+     at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(x))); \
+     assert ctypes.CDLL(None).syscall(462, at, ctypes.c_size_t(4096), 0) == 0",
+    "sealed (mseal)",
+)];
+
 fn start<'a>(guests: &'a crate::harness::Guests, statement: &str) -> Job<'a> {
     let script = format!(
         "import fcntl, mmap, os, select, signal, socket\n\
@@ -31,7 +39,9 @@ fn start<'a>(guests: &'a crate::harness::Guests, statement: &str) -> Job<'a> {
 #[test]
 fn what_is_not_supported_is_named_and_the_process_runs_on() {
     let guests = guests();
-    for (statement, name) in UNSUPPORTED {
+    let newer = ["6.12", "7.2"].contains(&TestKernel::chosen().release);
+    let since: &[_] = if newer { &UNSUPPORTED_SINCE_6_10 } else { &[] };
+    for (statement, name) in UNSUPPORTED.iter().chain(since) {
         let job = start(&guests, statement);
         let message = guests.save(job.pid, &[]).failure();
         assert!(message.contains(name), "{statement}: {name:?} is not in {message}");
