@@ -28,6 +28,8 @@ const COLD: [(&str, &str); 2] = [("bench-1g", "1G"), ("bench-8g", "8G")];
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SIGSTOP: u32 = 19;
 const SIGCONT: u32 = 18;
+/// Starts processes that do nothing, so that there are some 200 in all.
+const BYSTANDERS: &str = "for i in $(seq 125); do sleep 1000000 </dev/null >/dev/null 2>&1 & done";
 /// Fills 1 GiB with bytes that are not zero, says so, and sleeps.
 const LARGE: &str = "import time; data = bytearray(b'x') * (1 << 30); \
                      open('/var/tmp/filled', 'w').close(); time.sleep(1e6)";
@@ -65,18 +67,11 @@ fn cold_attach(vm: &'static str, memory: &str, rounds: usize) -> Result<()> {
 fn measure(guest: &Guest, rounds: usize, dir: &Path) -> Result<()> {
     let cache = tempfile::tempdir()?;
     let known = Knowledge::with_cache(ProfileCache::at(cache.path()));
-    Attachment::open_with(VM, &known, AccessChoice::Auto)?;
-    row("attach, cached", rounds, || {
-        let started = Instant::now();
-        Attachment::open_with(VM, &known, AccessChoice::Auto)?;
-        Ok(started.elapsed())
-    })?;
+    guest.exec(&["sh", "-c", BYSTANDERS])?;
+    for (choice, by) in [(AccessChoice::Map, "mapped"), (AccessChoice::Process, "process")] {
+        looks(&known, choice, by, rounds)?;
+    }
     let attachment = Attachment::open_with(VM, &known, AccessChoice::Auto)?;
-    row("ps", rounds, || {
-        let started = Instant::now();
-        inspect::processes(&attachment.kernel, false)?;
-        Ok(started.elapsed())
-    })?;
     let pid = guest.spawn(&["sleep", "1000000"])?;
     row("signal to stopped", rounds, || {
         let target = Target::find(&attachment.kernel, pid)?;
@@ -88,6 +83,23 @@ fn measure(guest: &Guest, rounds: usize, dir: &Path) -> Result<()> {
     })?;
     minimal_saves(&attachment, pid, rounds, dir)?;
     large_save(guest, &attachment, dir)
+}
+
+/// Attaches once more, and lists what runs.
+fn looks(known: &Knowledge, choice: AccessChoice, by: &str, rounds: usize) -> Result<()> {
+    let attach = || Attachment::open_with(VM, known, choice);
+    let attachment = attach()?;
+    row(&format!("attach, cached, {by}"), rounds, || {
+        let started = Instant::now();
+        attach()?;
+        Ok(started.elapsed())
+    })?;
+    let count = inspect::processes(&attachment.kernel, true)?.len();
+    row(&format!("ps of {count} processes, {by}"), rounds, || {
+        let started = Instant::now();
+        inspect::processes(&attachment.kernel, true)?;
+        Ok(started.elapsed())
+    })
 }
 
 /// Saves a minimal process over and over, which goes on each time.
