@@ -34,6 +34,14 @@ pub enum CaptureError {
         /// What it lacks.
         what: &'static str,
     },
+    /// A POSIX timer became one that cannot be saved.
+    #[error("process {pid}: a POSIX timer {what}, which save does not support yet")]
+    Timer {
+        /// The process.
+        pid: i32,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The page tables name more private pages than the guest can hold.
     #[error(
         "process {pid}: its page tables name more than twice the guest's RAM of {ram} bytes: \

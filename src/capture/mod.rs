@@ -17,6 +17,7 @@ mod process;
 mod registers;
 mod signals;
 mod thread;
+mod timers;
 pub mod xsave;
 
 use crate::control::Target;

@@ -2,14 +2,12 @@
 
 use crate::control::{Jobctl, Target};
 use crate::kernel::KernelError;
-use crate::linux::{PidType, SignalStruct, Struct, Task, TaskState};
-use crate::snapshot::{
-    FdTable, FsContext, Id, IntervalTimer, IntervalTimers, Mm, Process, ProcessState,
-    ResourceLimit, SigHand,
-};
+use crate::linux::{PidType, Struct, Task, TaskState};
+use crate::snapshot::{FdTable, FsContext, Id, Mm, Process, ProcessState, ResourceLimit, SigHand};
 
 use super::error::CaptureError;
 use super::obstacle::Obstacles;
+use super::timers::{self, Now, PosixTimers};
 use super::{Context, signals, thread};
 
 /// `SCHED_DEADLINE` (`include/uapi/linux/sched.h`).
@@ -33,10 +31,10 @@ pub(super) fn survey(
         obstacles.add_if(id != pid, format!("it does not lead its {name}, {id} does"));
     }
     obstacles.add_if(!signal.tty()?.is_null(), "it has a controlling terminal");
-    obstacles.add_if(signal.has_posix_timers()?, "it has POSIX timers (timer_create)");
     let children = leader.children()?.entries::<Task<'_>>("sibling").count();
     obstacles.add_if(children != 0, format!("it has child processes ({children})"));
     obstacles.add_if(leader.personality()? != 0, "it has a personality (setarch)");
+    timers::survey(target, obstacles)?;
     for thread in target.threads()? {
         survey_thread(&thread, obstacles)?;
     }
@@ -128,7 +126,8 @@ pub(super) struct Shared {
 pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Process, CaptureError> {
     let leader = target.leader();
     let signal = leader.signal_struct()?;
-    let reader = thread::Reader::new(target)?;
+    let timers = PosixTimers::read(target, &Now::new(target)?)?;
+    let reader = thread::Reader::new(target, &timers)?;
     let threads = target
         .threads()?
         .iter()
@@ -149,8 +148,9 @@ pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Proc
         files: shared.files,
         fs: shared.fs,
         sighand: shared.sighand,
-        pending: signals::pending(signal.shared_pending()?)?,
-        itimers: itimers(&signal, now)?,
+        pending: signals::pending(signal.shared_pending()?, &timers)?,
+        itimers: timers::itimers(&signal, now)?,
+        posix_timers: timers.into_timers(),
         rlimits: signal.rlimits()?.map(|(cur, max)| ResourceLimit { cur, max }),
         oom_score_adj: signal.oom_score_adj()?,
         child_subreaper: signal.is_child_subreaper()?,
@@ -171,28 +171,4 @@ fn state(target: &Target<'_>) -> Result<ProcessState, CaptureError> {
     let code = target.leader().signal_struct()?.group_exit_code()?;
     let signal = if code == 0 { nix::libc::SIGSTOP.cast_unsigned() } else { code };
     Ok(ProcessState::Stopped { signal })
-}
-
-fn itimers(signal: &SignalStruct<'_>, now: u64) -> Result<IntervalTimers, CaptureError> {
-    // `enum { CPUCLOCK_PROF, CPUCLOCK_VIRT }` (`include/linux/posix-timers.h`).
-    let (prof, virt) = (signal.it()?.get(0)?, signal.it()?.get(1)?);
-    let (utime, stime) = (signal.timer_utime()?, signal.timer_stime()?);
-    let real = signal.real_timer()?.armed()?;
-    Ok(IntervalTimers {
-        real: interval_timer(real, now, signal.it_real_incr()?),
-        virt: interval_timer(set(virt.expires()?), utime, virt.incr()?),
-        prof: interval_timer(set(prof.expires()?), utime.wrapping_add(stime), prof.incr()?),
-    })
-}
-
-/// A CPU timer that expires at 0 is not set (`struct cpu_itimer`).
-fn set(expires: u64) -> Option<u64> {
-    (expires != 0).then_some(expires)
-}
-
-fn interval_timer(expires: Option<u64>, now: u64, interval: u64) -> IntervalTimer {
-    match expires {
-        Some(expires) => IntervalTimer { remaining: expires.saturating_sub(now).max(1), interval },
-        None => IntervalTimer { remaining: 0, interval },
-    }
 }

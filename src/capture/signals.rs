@@ -5,6 +5,7 @@ use crate::linux::SigPending;
 use crate::snapshot::{SIGINFO_SIZE, SigAction, SigHand, SigInfo, SigSet};
 
 use super::error::CaptureError;
+use super::timers::PosixTimers;
 
 /// `SI_USER` with sender 0, as `collect_signal()` makes up for a signal whose
 /// queue entry could not be allocated, is all zeros but for the number.
@@ -28,15 +29,20 @@ pub(super) fn handlers(target: &Target<'_>) -> Result<SigHand, CaptureError> {
 
 /// Pending signals: the queued ones, and those whose queue entry could not be
 /// allocated or was never made (a pseudo-signal).
-pub(super) fn pending(set: SigPending<'_>) -> Result<Vec<SigInfo>, CaptureError> {
-    let mut pending: Vec<SigInfo> = set.queued()?.into_iter().map(SigInfo).collect();
-    let bits = set.signal()?;
-    for signal in (1..=64u8).filter(|signal| bits >> (signal - 1) & 1 == 1) {
-        if !pending.iter().any(|info| info.signal() == i32::from(signal)) {
-            let mut info = [0; SIGINFO_SIZE];
-            info[SI_SIGNO] = signal;
-            pending.push(SigInfo(info));
-        }
+pub(super) fn pending(
+    set: SigPending<'_>,
+    timers: &PosixTimers,
+) -> Result<Vec<SigInfo>, CaptureError> {
+    let mut bits = SigSet(set.signal()?);
+    let mut pending = Vec::new();
+    for entry in set.queued()? {
+        bits.remove(u32::from(entry.siginfo()?[SI_SIGNO]));
+        pending.extend(timers.siginfo(&entry)?.map(SigInfo));
+    }
+    for signal in (1..=64u8).filter(|&signal| bits.contains(u32::from(signal))) {
+        let mut info = [0; SIGINFO_SIZE];
+        info[SI_SIGNO] = signal;
+        pending.push(SigInfo(info));
     }
     Ok(pending)
 }

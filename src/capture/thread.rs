@@ -9,6 +9,7 @@ use crate::snapshot::{
 };
 
 use super::error::CaptureError;
+use super::timers::PosixTimers;
 use super::xsave::{ComponentLayout, XsaveLayout, parse, parse_fxsave};
 use super::{registers, signals};
 
@@ -25,18 +26,19 @@ const RSEQ_LEN: u32 = 32;
 const XSAVE_HEADER_END: usize = 576;
 
 /// Reads threads of one process.
-pub(super) struct Reader {
+pub(super) struct Reader<'a> {
+    timers: &'a PosixTimers,
     space: AddressSpace,
     layout: XsaveLayout,
 }
 
-impl Reader {
-    pub(super) fn new(target: &Target<'_>) -> Result<Self, CaptureError> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(target: &Target<'_>, timers: &'a PosixTimers) -> Result<Self, CaptureError> {
         let leader = target.leader();
         let mm = leader.mm()?;
         let mm = mm.ok_or(CaptureError::Missing { pid: target.pid(), what: "memory" })?;
         let layout = xsave_layout(leader.kernel(), leader.xfeatures()?)?;
-        Ok(Self { space: mm.space()?, layout })
+        Ok(Self { timers, space: mm.space()?, layout })
     }
 
     pub(super) fn read(&self, thread: &Task<'_>) -> Result<Thread, CaptureError> {
@@ -48,7 +50,7 @@ impl Reader {
             registers: registers::read(thread, &self.space)?,
             extended_state: self.extended_state(thread)?,
             blocked: SigSet(blocked(thread)?),
-            pending: signals::pending(thread.pending()?)?,
+            pending: signals::pending(thread.pending()?, self.timers)?,
             alt_stack: alt_stack(thread)?,
             clear_child_tid: thread.clear_child_tid()?,
             robust_list: thread.robust_list()?,

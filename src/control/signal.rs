@@ -176,7 +176,8 @@ fn drop_pending(target: &Target<'_>, signals: u64) -> Result<bool, KernelError> 
     }
     sets.retain(|set| set.signal().is_ok_and(|pending| pending & signals != 0));
     for set in &sets {
-        for info in set.queued()? {
+        for entry in set.queued()? {
+            let info = entry.siginfo()?;
             let signo = u32::from_le_bytes([info[0], info[1], info[2], info[3]]);
             if (1..=64).contains(&signo) && signals & bit(signo) != 0 {
                 return Ok(false);

@@ -3,10 +3,10 @@
 use super::EncodeError;
 use super::container::{ImageKind, ImageWriter};
 use super::proto;
-use super::registers;
+use super::{registers, timers};
 use crate::snapshot::{
-    AltStack, Credentials, IntervalTimer, IntervalTimers, KernelString, Mm, Process, ProcessState,
-    Scheduling, Seccomp, SigHand, SigInfo, Snapshot, Thread,
+    AltStack, Credentials, KernelString, Mm, Process, ProcessState, Scheduling, Seccomp, SigHand,
+    SigInfo, Snapshot, Thread,
 };
 
 /// Values of `task_core_entry.task_state`.
@@ -23,8 +23,6 @@ pub mod task_state {
 /// that `set_robust_list()` takes.
 pub const ROBUST_LIST_HEAD: u32 = 24;
 
-/// An interval of some 31 years, in nanoseconds.
-const NEVER_AGAIN: u64 = 1_000_000_000_000_000_000;
 const SIGKILL: usize = 9;
 const SIGSTOP: usize = 19;
 
@@ -68,7 +66,7 @@ fn task_entry(
         flags: process.flags,
         blk_sigset: leader.blocked.0,
         comm: comm(&leader.comm),
-        timers: Some(timers(&process.itimers)),
+        timers: Some(timers::entry(process)),
         rlimits: Some(proto::TaskRlimitsEntry {
             rlimits: process
                 .rlimits
@@ -121,31 +119,6 @@ fn thread_entry(thread: &Thread, is_leader: bool) -> proto::ThreadCoreEntry {
 /// `TASK_COMM_LEN` less the NUL.
 fn comm(name: &KernelString) -> Vec<u8> {
     name.as_bytes().iter().copied().take(15).collect()
-}
-
-fn timers(timers: &IntervalTimers) -> proto::TaskTimersEntry {
-    proto::TaskTimersEntry {
-        real: itimer(timers.real),
-        virt: itimer(timers.virt),
-        prof: itimer(timers.prof),
-        posix: Vec::new(),
-    }
-}
-
-/// A timer that fires once gets an interval that it does not live to see: CRIU
-/// disarms timers without one (`decode_itimer()`, `criu/timer.c`).
-fn itimer(timer: IntervalTimer) -> proto::ItimerEntry {
-    let fires_once = timer.interval == 0 && timer.remaining != 0;
-    let (isec, iusec) = timeval(if fires_once { NEVER_AGAIN } else { timer.interval });
-    let (vsec, vusec) = timeval(timer.remaining);
-    proto::ItimerEntry { isec, iusec, vsec, vusec }
-}
-
-/// Seconds and microseconds of a time in nanoseconds. What is less than a
-/// microsecond but not 0 becomes one: 0 would disarm the timer.
-fn timeval(nanoseconds: u64) -> (u64, u64) {
-    let microseconds = (nanoseconds / 1000).max(u64::from(nanoseconds > 0));
-    (microseconds / 1_000_000, microseconds % 1_000_000)
 }
 
 fn signal_queue(pending: &[SigInfo]) -> proto::SignalQueueEntry {
@@ -215,21 +188,6 @@ fn membarrier_registrations(mm: &Mm) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_armed_timer_stays_armed() {
-        assert_eq!(timeval(0), (0, 0));
-        assert_eq!(timeval(1), (0, 1));
-        assert_eq!(timeval(2_500_000_999), (2, 500_000));
-    }
-
-    #[test]
-    fn a_timer_that_fires_once_has_an_interval_and_one_that_is_off_has_none() {
-        let interval = |remaining, interval| itimer(IntervalTimer { remaining, interval }).isec;
-        assert_eq!(interval(5, 0), 1_000_000_000);
-        assert_eq!(interval(5, 3_000_000_000), 3);
-        assert_eq!(interval(0, 0), 0);
-    }
 
     #[test]
     fn handlers_of_sigkill_and_sigstop_are_left_out() {

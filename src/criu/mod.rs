@@ -21,6 +21,7 @@ mod seccomp;
 mod set;
 mod store;
 mod timens;
+mod timers;
 mod vma;
 
 use std::collections::HashSet;

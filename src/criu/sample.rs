@@ -102,6 +102,27 @@ pub fn snapshot() -> Snapshot {
             real: IntervalTimer { remaining: 1_500_000_000, interval: 2_500_000_000 },
             ..IntervalTimers::default()
         },
+        posix_timers: vec![
+            PosixTimer {
+                id: 0,
+                clock: 1,
+                signal: 14,
+                notification: TimerNotification::Process,
+                value: 0,
+                overrun: 0,
+                setting: IntervalTimer { remaining: 1_500_000_000, interval: 2_500_000_000 },
+            },
+            PosixTimer {
+                id: 3,
+                // The CPU time of thread 101.
+                clock: -810,
+                signal: 34,
+                notification: TimerNotification::Thread(101),
+                value: 1 << 40,
+                overrun: 0,
+                setting: IntervalTimer { remaining: 1, interval: 0 },
+            },
+        ],
         rlimits: [ResourceLimit::default(); RESOURCES],
         oom_score_adj: 0,
         child_subreaper: false,

@@ -1,6 +1,9 @@
-//! Timers that a process set with `setitimer()`.
+//! What timers of processes run by.
 
 use crate::kernel::KernelError;
+
+use super::pid::Pid;
+use super::view::Ptr;
 
 kernel_struct! {
     /// A high-resolution timer: `struct hrtimer`.
@@ -9,6 +12,34 @@ kernel_struct! {
         expires: u64 = ["node.expires"],
         /// Whether it is armed: bit 0 (`HRTIMER_STATE_ENQUEUED`).
         queued: u32 = ["is_queued", "state"],
+        /// The queue of a CPU and a clock that it is for.
+        base: Ptr<HrtimerClockBase<'k>> = ["base"],
+    }
+}
+
+kernel_struct! {
+    /// The timers of one clock on one CPU: `struct hrtimer_clock_base`.
+    pub struct HrtimerClockBase: "hrtimer_clock_base" {
+        /// `CLOCK_MONOTONIC` and so on.
+        clock: i32 = ["clockid"],
+    }
+}
+
+kernel_struct! {
+    /// A timer that wakes a suspended machine: `struct alarm`.
+    pub struct Alarm: "alarm" {
+        /// When it fires, in nanoseconds of its clock.
+        expires: u64 = ["node.expires"],
+    }
+}
+
+kernel_struct! {
+    /// A POSIX timer on a CPU clock: `struct cpu_timer`.
+    pub struct CpuTimer: "cpu_timer" {
+        /// CPU time at which it fires, in nanoseconds; 0 when it is not set.
+        expires: u64 = ["node.expires"],
+        /// Whose CPU time: a thread's or a process's.
+        pid: Ptr<Pid<'k>> = ["pid"],
     }
 }
 

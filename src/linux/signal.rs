@@ -43,12 +43,17 @@ kernel_struct! {
         it_real_incr: u64 = ["it_real_incr"],
         /// `ITIMER_PROF` and `ITIMER_VIRTUAL`, in this order.
         it: Array<CpuItimer<'k>> = ["it"],
-        /// User time of all threads so far in nanoseconds, while a timer of `it` is set.
+        /// Whether the `timer_*time` below are kept: a timer on the process's
+        /// CPU time is set.
+        cpu_timers_active: bool = ["posix_cputimers.timers_active"],
+        /// User time of all threads so far in nanoseconds.
         timer_utime: u64 = ["cputimer.cputime_atomic.utime.counter"],
         /// Kernel time likewise.
         timer_stime: u64 = ["cputimer.cputime_atomic.stime.counter"],
-        /// POSIX timers: null, or a list that points at itself, when there are none.
-        posix_timers: Raw = ["posix_timers"],
+        /// What they ran so far in nanoseconds, as the scheduler counts it.
+        timer_runtime: u64 = ["cputimer.cputime_atomic.sum_exec_runtime.counter"],
+        /// The first POSIX timer, see [`PosixTimer::next`](super::PosixTimer::next).
+        first_posix_timer: GuestVirt = ["posix_timers.first", "posix_timers.next"],
         /// `struct rlimit[16]`.
         rlim: Raw = ["rlim"],
         /// Bias of the OOM killer.
@@ -59,6 +64,8 @@ kernel_struct! {
         utime: u64 = ["utime"],
         /// Kernel time of dead threads in nanoseconds.
         stime: u64 = ["stime"],
+        /// What dead threads ran in nanoseconds, as the scheduler counted it.
+        sum_sched_runtime: u64 = ["sum_sched_runtime"],
     }
 }
 
@@ -100,21 +107,6 @@ impl<'k> SignalStruct<'k> {
         Ok(std::array::from_fn(|index| {
             (u64::from_le_bytes(words[2 * index]), u64::from_le_bytes(words[2 * index + 1]))
         }))
-    }
-
-    /// Whether the process has POSIX timers (`timer_create()`).
-    ///
-    /// # Errors
-    ///
-    /// Where guest memory cannot be read.
-    pub fn has_posix_timers(&self) -> Result<bool, KernelError> {
-        // A `list_head` up to 6.12 and a `hlist_head` later: empty is a head
-        // that points at itself, or null.
-        let place = self.posix_timers()?;
-        let mut word = [0; 8];
-        place.read(&mut word)?;
-        let first = u64::from_le_bytes(word);
-        Ok(first != 0 && first != place.addr().get())
     }
 }
 
@@ -166,13 +158,13 @@ kernel_struct! {
     }
 }
 
-impl SigPending<'_> {
-    /// The queued entries, oldest first, as `siginfo_t`.
+impl<'k> SigPending<'k> {
+    /// The queued entries, oldest first.
     ///
     /// # Errors
     ///
     /// [`KernelError::Corrupt`] for a queue that does not end.
-    pub fn queued(&self) -> Result<Vec<[u8; SIGINFO_SIZE]>, KernelError> {
+    pub fn queued(&self) -> Result<Vec<Sigqueue<'k>>, KernelError> {
         let list = self.list()?;
         let mut queued = Vec::new();
         for entry in list.entries::<Sigqueue<'_>>("list") {
@@ -184,12 +176,23 @@ impl SigPending<'_> {
                     why,
                 });
             }
-            let info = entry?.info()?;
-            let mut bytes = [0; SIGINFO_SIZE];
-            let len = usize::try_from(info.size()).unwrap_or(SIGINFO_SIZE).min(SIGINFO_SIZE);
-            info.read(&mut bytes[..len])?;
-            queued.push(bytes);
+            queued.push(entry?);
         }
         Ok(queued)
+    }
+}
+
+impl Sigqueue<'_> {
+    /// What it tells, as `siginfo_t`.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn siginfo(&self) -> Result<[u8; SIGINFO_SIZE], KernelError> {
+        let info = self.info()?;
+        let mut bytes = [0; SIGINFO_SIZE];
+        let len = usize::try_from(info.size()).unwrap_or(SIGINFO_SIZE).min(SIGINFO_SIZE);
+        info.read(&mut bytes[..len])?;
+        Ok(bytes)
     }
 }

@@ -11,6 +11,7 @@ use super::mm::Mm;
 use super::nsproxy::NsProxy;
 use super::path::FsStruct;
 use super::pid::Pid;
+use super::restart_block::RestartBlock;
 use super::sched::CallSingleNode;
 use super::settle::settled;
 use super::signal::{SigPending, Sighand, SignalStruct};
@@ -213,8 +214,8 @@ kernel_struct! {
         ds: u32 = ["thread.ds"],
         /// User `ES` selector.
         es: u32 = ["thread.es"],
-        /// What `restart_syscall()` would call.
-        restart_fn: GuestVirt = ["restart_block.fn"],
+        /// What `restart_syscall()` would go on from.
+        restart_block: Embedded<RestartBlock<'k>> = ["restart_block"],
         /// Its io_uring, if it ever made one.
         io_uring: GuestVirt = ["io_uring"],
         /// SysV semaphore adjustments to undo at exit; any process with threads
@@ -224,6 +225,8 @@ kernel_struct! {
         utime: u64 = ["utime"],
         /// Kernel time in nanoseconds.
         stime: u64 = ["stime"],
+        /// What it ran in nanoseconds, as the scheduler counts it.
+        sum_exec_runtime: u64 = ["se.sum_exec_runtime"],
         /// Start time in nanoseconds of `CLOCK_BOOTTIME`.
         start_boottime: u64 = ["start_boottime"],
         /// The FPU state, where it is a part of the structure (up to 6.12).

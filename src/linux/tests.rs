@@ -141,6 +141,12 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     let _ = mm.resident_pages();
     let _ = FilesStruct::at(kernel, at)?.open_fds();
     let _ = SigPending::at(kernel, at)?.queued();
+    if let Ok(timers) = SignalStruct::at(kernel, at)?.posix_timers() {
+        for timer in timers {
+            let _ = timer.state();
+            let _ = timer.entry().and_then(|entry| entry.siginfo());
+        }
+    }
     let _ = GroupInfo::at(kernel, at)?.groups();
     let path = Path::at(kernel, at)?;
     let _ = path.resolve(&path);

@@ -13,8 +13,12 @@ kernel_struct! {
         xtime_nsec: u64 = ["tkr_mono.xtime_nsec"],
         /// See `xtime_nsec`.
         shift: u32 = ["tkr_mono.shift"],
+        /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, in nanoseconds.
+        offs_real: u64 = ["offs_real"],
         /// `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`, in nanoseconds.
         offs_boot: u64 = ["offs_boot"],
+        /// `CLOCK_TAI` minus `CLOCK_MONOTONIC`, in nanoseconds.
+        offs_tai: u64 = ["offs_tai"],
     }
 }
 

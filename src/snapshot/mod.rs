@@ -36,7 +36,7 @@ pub use registers::Registers;
 pub use signal::{AltStack, SIGINFO_SIZE, SIGNALS, SigAction, SigHand, SigInfo, SigSet};
 pub use table::{Id, Table};
 pub use thread::{Rseq, Scheduling, Seccomp, Thread};
-pub use timer::{Clocks, IntervalTimer, IntervalTimers};
+pub use timer::{Clocks, IntervalTimer, IntervalTimers, PosixTimer, TimerNotification};
 pub use vma::{Advice, MappedFile, Protection, Vma, VmaFlags, VmaKind};
 
 /// Frozen processes and all they share.
@@ -126,6 +126,15 @@ mod tests {
             sighand: Id::new(0),
             pending: vec![pending],
             itimers: IntervalTimers::default(),
+            posix_timers: vec![PosixTimer {
+                id: 3,
+                clock: -6,
+                signal: 34,
+                notification: TimerNotification::Thread(100),
+                value: u64::MAX,
+                overrun: 2,
+                setting: IntervalTimer { remaining: 1, interval: 0 },
+            }],
             rlimits: [ResourceLimit::default(); RESOURCES],
             oom_score_adj: -5,
             child_subreaper: false,

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FdTable, FsContext, Id, IntervalTimers, Mm, RESOURCES, ResourceLimit, SigHand, SigInfo, Thread,
+    FdTable, FsContext, Id, IntervalTimers, Mm, PosixTimer, RESOURCES, ResourceLimit, SigHand,
+    SigInfo, Thread,
 };
 
 /// A frozen process.
@@ -40,6 +41,8 @@ pub struct Process {
     pub pending: Vec<SigInfo>,
     /// Timers of `setitimer()`.
     pub itimers: IntervalTimers,
+    /// Timers of `timer_create()`, by ascending ID.
+    pub posix_timers: Vec<PosixTimer>,
     /// Resource limits, by `RLIMIT_*`.
     pub rlimits: [ResourceLimit; RESOURCES],
     /// What user space asked to be added to its badness, -1000 to 1000.

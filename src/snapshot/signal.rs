@@ -21,6 +21,13 @@ impl SigSet {
     pub fn contains(self, signal: u32) -> bool {
         (1..=SIGNALS as u32).contains(&signal) && self.0 >> (signal - 1) & 1 == 1
     }
+
+    /// Takes signal `signal` out of the set, if it is one.
+    pub fn remove(&mut self, signal: u32) {
+        if (1..=SIGNALS as u32).contains(&signal) {
+            self.0 &= !(1 << (signal - 1));
+        }
+    }
 }
 
 impl fmt::Debug for SigSet {

@@ -70,6 +70,24 @@ fn attributes_of_a_process_are_as_they_were() {
 }
 
 #[test]
+fn timers_of_every_kind_do_what_they_are_for() {
+    let guests = guests();
+    let job = guests.start("timers", &[], "ready");
+    let before = job.ask();
+    assert!(!before.contains("FAIL") && !before.contains("WRONG"), "{before}");
+    let restored = job.migrate(&guests, &[]);
+    let after = restored.ask();
+    for (before, after) in before.lines().zip(after.lines()) {
+        assert_eq!(before, after);
+    }
+    assert_eq!(before.lines().count(), after.lines().count());
+    for line in ["fired once 1", "fired often, the overruns too 1", "to a wrong thread 0"] {
+        assert!(after.lines().any(|said| said == line), "{line} is missing: {after}");
+    }
+    assert!(after.contains("CPU clocks: second 1 main 0 process 1"), "{after}");
+}
+
+#[test]
 fn a_stopped_process_is_restored_stopped() {
     let guests = guests();
     let job = guests.start("counter", &["200"], "3\n");

@@ -1,11 +1,11 @@
 //! Cores: what a thread and its process have besides memory and files.
 
-use super::{Findings, ImageFindings, registers};
+use super::{Findings, ImageFindings, registers, timers};
 use crate::criu::container::ImageKind;
 use crate::criu::core::{ROBUST_LIST_HEAD, task_state};
 use crate::criu::proto::{
-    CoreEntry, CredsEntry, ItimerEntry, SeccompMode, SignalQueueEntry, TaskCoreEntry,
-    ThreadCoreEntry, core_entry::March,
+    CoreEntry, CredsEntry, SeccompMode, SignalQueueEntry, TaskCoreEntry, ThreadCoreEntry,
+    core_entry::March,
 };
 use crate::criu::set::{ImageSet, ProcessImages};
 use crate::snapshot::{RESOURCES, SIGINFO_SIZE, SIGNALS};
@@ -39,7 +39,7 @@ fn check_core(
         None => found.absent("thread_core"),
     }
     match &core.tc {
-        Some(task) if is_leader => check_task(task, found),
+        Some(task) if is_leader => check_task(task, process, found),
         None if is_leader => found.absent("tc"),
         Some(_) => found.add("tc", "is there, but this thread is not the leader"),
         None => {}
@@ -49,7 +49,7 @@ fn check_core(
     });
 }
 
-fn check_task(task: &TaskCoreEntry, found: &mut ImageFindings<'_>) {
+fn check_task(task: &TaskCoreEntry, process: &ProcessImages, found: &mut ImageFindings<'_>) {
     match task.task_state {
         task_state::ALIVE => {}
         // Versions before 4.0 know no stop_signo and stop by SIGSTOP.
@@ -62,15 +62,7 @@ fn check_task(task: &TaskCoreEntry, found: &mut ImageFindings<'_>) {
         other => found.add("tc.task_state", format!("{other} is not known")),
     }
     match &task.timers {
-        Some(timers) => {
-            for (field, timer) in [
-                ("tc.timers.real", &timers.real),
-                ("tc.timers.virt", &timers.virt),
-                ("tc.timers.prof", &timers.prof),
-            ] {
-                check_itimer(timer, field, found);
-            }
-        }
+        Some(entry) => timers::check(entry, process, found),
         None => found.absent("tc.timers"),
     }
     match &task.rlimits {
@@ -89,12 +81,6 @@ fn check_task(task: &TaskCoreEntry, found: &mut ImageFindings<'_>) {
     }
     check_len(task.sigactions.len(), SIGACTIONS, "tc.sigactions", found);
     check_signals(task.signals_s.as_ref(), "tc.signals_s", found);
-}
-
-fn check_itimer(timer: &ItimerEntry, field: &str, found: &mut ImageFindings<'_>) {
-    found.require(timer.iusec < 1_000_000 && timer.vusec < 1_000_000, field, || {
-        "has a million microseconds or more".into()
-    });
 }
 
 fn check_thread(set: &ImageSet, thread: &ThreadCoreEntry, found: &mut ImageFindings<'_>) {

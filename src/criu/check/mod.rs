@@ -14,6 +14,7 @@ mod pages;
 mod registers;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod tree;
 
 use std::fmt;

@@ -254,6 +254,35 @@ fn mistakes_in_cores_are_found() {
     ]);
 }
 
+/// The first timer is on CLOCK_MONOTONIC, the second on a thread's CPU time.
+fn posix_timer(set: &mut Set, index: usize, f: impl Fn(&mut PosixTimerEntry)) {
+    task(set, |task| f(&mut task.timers.as_mut().expect("timers").posix[index]));
+}
+
+#[test]
+fn mistakes_in_posix_timers_are_found() {
+    let image = "core-100.img";
+    let field = "tc.timers.posix";
+    assert_found(&[
+        (|s| posix_timer(s, 1, |t| t.it_id = 0), image, field),
+        (|s| posix_timer(s, 0, |t| t.it_id = 1 << 31), image, field),
+        (|s| posix_timer(s, 0, |t| t.insec = 1_000_000_000), image, field),
+        (|s| posix_timer(s, 0, |t| t.vnsec = 1_000_000_000), image, field),
+        (|s| posix_timer(s, 0, |t| t.vsec = u64::MAX), image, field),
+        (|s| posix_timer(s, 0, |t| (t.vsec, t.vnsec) = (0, 0)), image, field),
+        (|s| posix_timer(s, 0, |t| t.it_sigev_notify = 3), image, field),
+        (|s| posix_timer(s, 0, |t| t.si_signo = 0), image, field),
+        (|s| posix_timer(s, 0, |t| t.si_signo = 65), image, field),
+        (|s| posix_timer(s, 1, |t| t.notify_thread_id = Some(102)), image, field),
+        (|s| posix_timer(s, 1, |t| t.notify_thread_id = None), image, field),
+        (|s| posix_timer(s, 0, |t| t.clock_id = 4), image, field),
+        // The CPU time of thread 102, and of process 101.
+        (|s| posix_timer(s, 1, |t| t.clock_id = (!102 << 3 | 6_i32).cast_unsigned()), image, field),
+        (|s| posix_timer(s, 1, |t| t.clock_id = (!101 << 3 | 2_i32).cast_unsigned()), image, field),
+        (|s| posix_timer(s, 1, |t| t.clock_id = (!100 << 3 | 3_i32).cast_unsigned()), image, field),
+    ]);
+}
+
 #[test]
 fn mistakes_in_registers_are_found() {
     let general = "core-101.img";
