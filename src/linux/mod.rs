@@ -18,6 +18,7 @@ mod mm;
 mod namespace;
 mod nsproxy;
 mod page;
+mod page_cache;
 mod path;
 mod percpu;
 mod percpu_counter;
@@ -36,6 +37,7 @@ mod tests;
 mod thread_info;
 mod timekeeping;
 mod vma;
+mod xarray;
 
 pub use cred::{Cred, GroupInfo};
 pub use exec_state::TaskExecState;
@@ -51,6 +53,7 @@ pub use namespace::{
 };
 pub use nsproxy::NsProxy;
 pub use page::Page;
+pub use page_cache::{CachedPages, CachedPlace, PageCache};
 pub use path::{
     Dentry, FileLock, FileLockContext, FileSystemType, FsStruct, Inode, Mount, Path, ResolvedPath,
     SuperBlock, VfsMount,
@@ -69,3 +72,4 @@ pub use task::{SemUndoList, Task, TaskFlags, TaskState};
 pub use timekeeping::{Timekeeper, TkData};
 pub use view::{Place, Struct};
 pub use vma::{SpecialMapping, VmFlags, Vma};
+pub use xarray::{XArray, XaEntry, XaNode, XaValue};

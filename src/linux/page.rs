@@ -1,7 +1,7 @@
 //! Page frames: `struct page`.
 
 use crate::kernel::{Kernel, KernelError};
-use crate::memory::{GuestPhys, GuestVirt};
+use crate::memory::{GuestPhys, GuestVirt, PAGE_SIZE};
 
 use super::view::Struct;
 
@@ -11,6 +11,8 @@ kernel_struct! {
         /// The file that it belongs to, or with the lowest bit set
         /// (`PAGE_MAPPING_ANON`) the `anon_vma`.
         mapping: u64 = ["mapping"],
+        /// Of the first page of a folio: its index in the file, in pages.
+        index: u64 = ["__folio_index", "index"],
         /// Of a tail page, with the lowest bit set, the way to its head; see
         /// [`head`](Self::head).
         compound_info: u64 = ["compound_info", "compound_head"],
@@ -30,6 +32,13 @@ impl<'k> Page<'k> {
         let first = Self::at(kernel, kernel.vmemmap())?;
         let offset = phys.pfn().get().wrapping_mul(first.size());
         Self::at(kernel, kernel.vmemmap().wrapping_add(offset))
+    }
+
+    /// The frame that it describes; `None` where it lies outside `vmemmap`.
+    pub fn phys(&self) -> Option<GuestPhys> {
+        let offset = self.addr().checked_offset_from(self.kernel().vmemmap())?;
+        let frame = offset.checked_div(self.size())?;
+        frame.checked_mul(PAGE_SIZE).map(GuestPhys::new)
     }
 
     /// The first page of the folio that it belongs to: `compound_head()`.

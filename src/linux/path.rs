@@ -5,6 +5,7 @@ use crate::memory::GuestVirt;
 
 use super::list::ListHead;
 use super::namespace::NsCommon;
+use super::page_cache::PageCache;
 use super::string::name_at;
 use super::view::{Embedded, Ptr, Struct};
 
@@ -75,6 +76,8 @@ kernel_struct! {
         sb: Ptr<SuperBlock<'k>> = ["i_sb"],
         /// What its file system keeps: of a namespace's inode, the namespace.
         private: GuestVirt = ["i_private"],
+        /// Its pages that are in memory.
+        mapping: Ptr<PageCache<'k>> = ["i_mapping"],
         /// POSIX, OFD and flock locks, if there ever was one.
         flctx: Ptr<FileLockContext<'k>> = ["i_flctx"],
     }

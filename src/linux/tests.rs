@@ -135,6 +135,8 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     if let Ok(tree) = MapleTree::at(kernel, at) {
         let _ = tree.entries(1000);
     }
+    let _ = XArray::at(kernel, at)?.entries(1000);
+    let _ = PageCache::at(kernel, at)?.cached(1000);
     let mm = Mm::at(kernel, at)?;
     let _ = mm.vmas();
     let _ = mm.saved_auxv();
@@ -221,6 +223,53 @@ proptest! {
             let root = at(0).get() | ROOT | 2;
             match maple_tree::tests::entries_below(kernel, root, 100) {
                 Ok(entries) if lies.is_empty() => assert_eq!(entries.len(), 2 * leaves),
+                Ok(entries) => assert!(entries.len() <= 100),
+                Err(_) => assert!(!lies.is_empty()),
+            }
+        });
+    }
+
+    #[test]
+    fn an_array_with_some_wrong_words_ends(
+        leaves in 1..6_usize,
+        lies in vec((0..7 * 72_usize, word()), 0..6),
+    ) {
+        // The array, then a root of shift 6 over leaves of shift 0. Each leaf
+        // has a pointer, one that covers four slots, and a number.
+        const NODE: usize = 72;
+        const SLOTS: usize = 5;
+        let mut arena = vec![0; 7 * NODE];
+        let internal = |word: usize| at(word).get() + 2;
+        arena[1] = internal(NODE);
+        arena[NODE] = 6;
+        for leaf in 0..leaves {
+            let node = NODE * (leaf + 2);
+            arena[NODE + SLOTS + leaf] = internal(node);
+            arena[node + SLOTS + 3] = at(0).get();
+            arena[node + SLOTS + 8] = at(1).get();
+            for slot in 9..12 {
+                arena[node + SLOTS + slot] = 8 << 2 | 2;
+            }
+            arena[node + SLOTS + 20] = 7 << 1 | 1;
+        }
+        for (place, lie) in &lies {
+            arena[*place] = *lie;
+        }
+        with_each_kernel(&arena, |kernel| {
+            let entries = XArray::at(kernel, at(0)).unwrap().entries(100);
+            match entries {
+                Ok(entries) if lies.is_empty() => {
+                    let of_leaf = |leaf: u64| [
+                        (leaf + 3, 1, XaValue::Pointer(at(0))),
+                        (leaf + 8, 4, XaValue::Pointer(at(1))),
+                        (leaf + 20, 1, XaValue::Number(7)),
+                    ];
+                    let expected = (0..leaves as u64).flat_map(|leaf| of_leaf(leaf * 64));
+                    let expected: Vec<_> = expected
+                        .map(|(first, count, value)| XaEntry { first, count, value })
+                        .collect();
+                    assert_eq!(entries, expected);
+                }
                 Ok(entries) => assert!(entries.len() <= 100),
                 Err(_) => assert!(!lies.is_empty()),
             }
