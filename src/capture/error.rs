@@ -1,5 +1,6 @@
 //! Why a process could not be read.
 
+use crate::control::ControlError;
 use crate::kernel::KernelError;
 use crate::memory::MemoryError;
 
@@ -12,6 +13,9 @@ pub enum CaptureError {
     /// The guest kernel could not be read.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The processes could not be found.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The process's memory could not be read.
     #[error(transparent)]
     Memory(#[from] MemoryError),

@@ -1,29 +1,35 @@
-//! Reads a frozen process into a [`Snapshot`].
+//! Reads a frozen tree of processes into a [`Snapshot`].
 //!
 //! One file for each kind of state. State that an image cannot hold yet is an
-//! [`Obstacle`], and all obstacles of a process are found in one go, by
-//! [`survey`], before anything is touched. [`capture`] finds them again on the
-//! frozen process: it may have opened something in between.
+//! [`Obstacle`], and all obstacles of a tree are found in one go, by [`survey`],
+//! before anything is touched. [`capture`] finds them again on the frozen
+//! processes: they may have opened something in between.
 //!
 //! The pages that go out are named by guest-physical address in a
 //! [`PagePlan`], beside the snapshot and in the order of its page ranges.
 
 mod error;
+mod family;
 mod files;
 mod memory;
 mod obstacle;
 mod pages;
 mod process;
 mod registers;
+mod sharing;
 mod signals;
 mod thread;
 mod timers;
 pub mod xsave;
+mod zombie;
 
-use crate::control::Target;
+use std::collections::HashMap;
+
+use crate::control::{Target, Tree};
 use crate::kernel::KernelError;
 use crate::linux::{Path, Struct, Task, Timekeeper};
-use crate::snapshot::{Clocks, Snapshot};
+use crate::memory::GuestVirt;
+use crate::snapshot::{Clocks, FdTable, FsContext, Id, Mm, SigHand, Snapshot};
 
 pub use error::CaptureError;
 pub use obstacle::Obstacle;
@@ -31,6 +37,7 @@ pub use pages::{PagePlan, PageRun, plan_pages};
 
 use files::Files;
 use obstacle::Obstacles;
+use process::Shared;
 
 /// What is true of one save: whose namespaces and root are taken for granted.
 struct Context<'k> {
@@ -54,61 +61,184 @@ impl<'k> Context<'k> {
     }
 }
 
-/// Everything that stands in the way of saving a process. It may run on.
+/// Everything that stands in the way of saving a tree of processes. They may
+/// run on.
 ///
 /// # Errors
 ///
 /// Where guest memory cannot be read.
-pub fn survey(target: &Target<'_>) -> Result<Vec<Obstacle>, CaptureError> {
-    let context = Context::new(target)?;
-    let mut obstacles = Obstacles::of(target);
-    let mut files = Files::new(&context);
-    process::survey(&context, target, &mut obstacles)?;
-    memory::read(target, &mut files, &mut obstacles)?;
-    files.descriptors(target, &mut obstacles)?;
-    files.context(target, &mut obstacles)?;
-    Ok(obstacles.into_vec())
+pub fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
+    Reader::new(tree)?.survey()
 }
 
-/// Reads a frozen process. The snapshot's page ranges are empty;
+/// Reads a frozen tree of processes. The snapshot's page ranges are empty;
 /// [`plan_pages`] fills them.
 ///
 /// # Errors
 ///
 /// [`CaptureError::Obstacles`], or where guest memory cannot be read.
-pub fn capture(target: &Target<'_>) -> Result<Snapshot, CaptureError> {
-    let context = Context::new(target)?;
-    let mut obstacles = Obstacles::of(target);
-    let mut files = Files::new(&context);
-    let mut snapshot = Snapshot::default();
-    let timekeeper = Timekeeper::core(target.leader().kernel())?;
-    snapshot.clocks =
-        Clocks { monotonic: timekeeper.monotonic()?, boottime: timekeeper.boottime()? };
-
-    process::survey(&context, target, &mut obstacles)?;
-    let mm = snapshot.mms.push(memory::read(target, &mut files, &mut obstacles)?);
-    let fds = files.descriptors(target, &mut obstacles)?;
-    let fds = snapshot.fd_tables.push(fds);
-    let fs = snapshot.fs_contexts.push(files.context(target, &mut obstacles)?);
-    match obstacles.into_vec() {
-        found if found.is_empty() => {}
-        found => return Err(CaptureError::Obstacles(found)),
-    }
-
-    let sighand = snapshot.sighands.push(signals::handlers(target)?);
-    let shared = process::Shared { mm, files: fds, fs, sighand };
-    snapshot.processes.push(process::read(target, shared, snapshot.clocks.monotonic)?);
-    (snapshot.files, snapshot.paths) = files.into_tables();
-    Ok(snapshot)
+pub fn capture(tree: &Tree<'_>) -> Result<Snapshot, CaptureError> {
+    Reader::new(tree)?.capture()
 }
 
-/// Whether a thread of a frozen process is in the vDSO, whose code may be
-/// another at the destination.
+/// How often a process that runs is looked at anew.
+const ATTEMPTS: u32 = 10;
+
+/// Reads the processes of one tree.
+struct Reader<'a, 'k> {
+    context: Context<'k>,
+    tree: &'a Tree<'k>,
+    files: Files<'k>,
+    objects: Objects,
+    snapshot: Snapshot,
+    obstacles: Vec<Obstacle>,
+}
+
+/// What has been read of what processes can share, by its place in the kernel.
+#[derive(Default)]
+struct Objects {
+    mms: HashMap<GuestVirt, Id<Mm>>,
+    fd_tables: HashMap<GuestVirt, Id<FdTable>>,
+    fs_contexts: HashMap<GuestVirt, Id<FsContext>>,
+    sighands: HashMap<GuestVirt, Id<SigHand>>,
+}
+
+impl<'a, 'k> Reader<'a, 'k> {
+    fn new(tree: &'a Tree<'k>) -> Result<Self, CaptureError> {
+        let context = Context::new(tree.root())?;
+        Ok(Self {
+            files: Files::new(&context),
+            context,
+            tree,
+            objects: Objects::default(),
+            snapshot: Snapshot::default(),
+            obstacles: Vec::new(),
+        })
+    }
+
+    fn survey(mut self) -> Result<Vec<Obstacle>, CaptureError> {
+        for target in self.tree.members() {
+            if !sharing::is_about_to_execute(self.tree, target)? {
+                self.survey_running(target)?;
+            }
+        }
+        self.survey_tree()?;
+        Ok(self.obstacles)
+    }
+
+    /// What a process does meanwhile can disturb the look at it.
+    fn survey_running(&mut self, target: &Target<'k>) -> Result<(), CaptureError> {
+        let mut attempt = 1;
+        loop {
+            match self.look_at(target) {
+                Err(_) if !target.is_alive()? => return Ok(()),
+                Err(CaptureError::Kernel(_) | CaptureError::Memory(_)) if attempt < ATTEMPTS => {
+                    attempt += 1;
+                }
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    fn capture(mut self) -> Result<Snapshot, CaptureError> {
+        let timekeeper = Timekeeper::core(self.tree.root().leader().kernel())?;
+        self.snapshot.clocks =
+            Clocks { monotonic: timekeeper.monotonic()?, boottime: timekeeper.boottime()? };
+        let members = self.tree.members();
+        let shared =
+            members.iter().map(|target| self.look_at(target)).collect::<Result<Vec<_>, _>>()?;
+        self.survey_tree()?;
+        if !self.obstacles.is_empty() {
+            return Err(CaptureError::Obstacles(self.obstacles));
+        }
+        let now = self.snapshot.clocks.monotonic;
+        for (target, shared) in members.iter().zip(shared) {
+            self.snapshot.processes.push(process::read(target, shared, now)?);
+        }
+        for zombie in self.tree.zombies()? {
+            self.snapshot.zombies.push(zombie::read(&zombie)?);
+        }
+        (self.snapshot.files, self.snapshot.paths) = self.files.into_tables();
+        Ok(self.snapshot)
+    }
+
+    /// Notes all obstacles of a process, and reads on the way what it can
+    /// share.
+    fn look_at(&mut self, target: &Target<'k>) -> Result<Shared, CaptureError> {
+        let mut obstacles = Obstacles::of(target);
+        process::survey(&self.context, target, &mut obstacles)?;
+        let shared = self.shared(target, &mut obstacles)?;
+        self.obstacles.extend(obstacles.into_vec());
+        Ok(shared)
+    }
+
+    /// Notes the obstacles between processes.
+    fn survey_tree(&mut self) -> Result<(), CaptureError> {
+        self.obstacles.extend(family::survey(self.tree)?);
+        self.obstacles.extend(sharing::survey(self.tree)?);
+        Ok(())
+    }
+
+    /// Reads what a process can share, each once.
+    fn shared(
+        &mut self,
+        target: &Target<'k>,
+        obstacles: &mut Obstacles,
+    ) -> Result<Shared, CaptureError> {
+        let Self { files, objects, snapshot, .. } = self;
+        let leader = target.leader();
+        let missing = |what| CaptureError::Missing { pid: target.pid(), what };
+        let at = leader.mm()?.ok_or_else(|| missing("memory"))?.addr();
+        let mm = once(&mut objects.mms, at, || {
+            Ok(snapshot.mms.push(memory::read(target, files, obstacles)?))
+        })?;
+        let at = leader.files()?.ok_or_else(|| missing("file descriptors"))?.addr();
+        let fds = once(&mut objects.fd_tables, at, || {
+            Ok(snapshot.fd_tables.push(files.descriptors(target, obstacles)?))
+        })?;
+        let at = leader.fs()?.ok_or_else(|| missing("working directory"))?.addr();
+        let fs = once(&mut objects.fs_contexts, at, || {
+            Ok(snapshot.fs_contexts.push(files.context(target, obstacles)?))
+        })?;
+        let at = leader.sighand_struct()?.addr();
+        let sighand = once(&mut objects.sighands, at, || {
+            Ok(snapshot.sighands.push(signals::handlers(target)?))
+        })?;
+        Ok(Shared { mm, files: fds, fs, sighand })
+    }
+}
+
+/// The reference to the object at `addr`, which is read the first time.
+fn once<T>(
+    known: &mut HashMap<GuestVirt, Id<T>>,
+    addr: GuestVirt,
+    read: impl FnOnce() -> Result<Id<T>, CaptureError>,
+) -> Result<Id<T>, CaptureError> {
+    if let Some(&id) = known.get(&addr) {
+        return Ok(id);
+    }
+    let id = read()?;
+    known.insert(addr, id);
+    Ok(id)
+}
+
+/// The processes of a frozen tree that have a thread in the vDSO, whose code
+/// may be another at the destination.
 ///
 /// # Errors
 ///
 /// Where guest memory cannot be read.
-pub fn is_in_vdso(target: &Target<'_>) -> Result<bool, CaptureError> {
+pub fn in_vdso<'k>(tree: &Tree<'k>) -> Result<Vec<Target<'k>>, CaptureError> {
+    let mut inside = Vec::new();
+    for target in tree.members() {
+        if is_in_vdso(target)? {
+            inside.push(target.clone());
+        }
+    }
+    Ok(inside)
+}
+
+fn is_in_vdso(target: &Target<'_>) -> Result<bool, CaptureError> {
     let missing = CaptureError::Missing { pid: target.pid(), what: "memory" };
     let mm = target.leader().mm()?.ok_or(missing)?;
     let size = mm.vdso_image()?.map_or(Ok(0), |image| image.size())?;
@@ -121,21 +251,21 @@ pub fn is_in_vdso(target: &Target<'_>) -> Result<bool, CaptureError> {
     Ok(false)
 }
 
-/// What a frozen process shows of whether it stays frozen: each thread's
-/// registers at its last entry into the kernel, and its user time. A thread
-/// that has executed in user mode since has others.
+/// What a frozen tree shows of whether it stays frozen: which threads there are,
+/// each one's registers at its last entry into the kernel, and its user time. A
+/// thread that has executed in user mode since has others.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mark(Vec<(i32, [u64; 21], u64)>);
 
 impl Mark {
-    /// The mark of a process now.
+    /// The mark of a tree now.
     ///
     /// # Errors
     ///
     /// Where guest memory cannot be read.
-    pub fn of(target: &Target<'_>) -> Result<Self, CaptureError> {
+    pub fn of(tree: &Tree<'_>) -> Result<Self, CaptureError> {
         let mut threads = Vec::new();
-        for thread in target.threads()? {
+        for thread in tree.threads_now()? {
             let regs = registers::frame(&thread)?;
             threads.push((thread.pid()?, regs, thread.utime()?));
         }

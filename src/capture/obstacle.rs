@@ -33,7 +33,11 @@ pub(super) struct Obstacles {
 
 impl Obstacles {
     pub(super) fn of(target: &Target<'_>) -> Self {
-        Self { pid: target.pid(), comm: target.comm().to_owned(), found: Vec::new() }
+        Self::named(target.pid(), target.comm())
+    }
+
+    pub(super) fn named(pid: i32, comm: &str) -> Self {
+        Self { pid, comm: comm.to_owned(), found: Vec::new() }
     }
 
     /// Notes that the process has something; `what` is a clause like

@@ -2,7 +2,7 @@
 
 use crate::control::{Jobctl, Target};
 use crate::kernel::KernelError;
-use crate::linux::{PidType, Struct, Task, TaskState};
+use crate::linux::{PidType, Task, TaskState};
 use crate::snapshot::{FdTable, FsContext, Id, Mm, Process, ProcessState, ResourceLimit, SigHand};
 
 use super::error::CaptureError;
@@ -24,15 +24,7 @@ pub(super) fn survey(
     let leader = target.leader();
     let signal = leader.signal_struct()?;
     namespaces(context, leader, obstacles)?;
-    sharing(target, obstacles)?;
-    let pid = target.pid();
-    for (kind, name) in [(PidType::Sid, "session"), (PidType::Pgid, "process group")] {
-        let id = signal.id(kind)?;
-        obstacles.add_if(id != pid, format!("it does not lead its {name}, {id} does"));
-    }
     obstacles.add_if(!signal.tty()?.is_null(), "it has a controlling terminal");
-    let children = leader.children()?.entries::<Task<'_>>("sibling").count();
-    obstacles.add_if(children != 0, format!("it has child processes ({children})"));
     obstacles.add_if(leader.personality()? != 0, "it has a personality (setarch)");
     timers::survey(target, obstacles)?;
     for thread in target.threads()? {
@@ -83,33 +75,6 @@ fn namespaces(
         (own_cred.user_ns()? != init_cred.user_ns()?, "user"),
     ] {
         obstacles.add_if(differs, format!("it is in a {name} namespace of its own"));
-    }
-    Ok(())
-}
-
-/// Other processes that share what `clone()` without `CLONE_THREAD` can share.
-fn sharing(target: &Target<'_>, obstacles: &mut Obstacles) -> Result<(), CaptureError> {
-    let own = target.leader();
-    let parts = |task: &Task<'_>| -> Result<[Option<u64>; 4], KernelError> {
-        Ok([
-            task.mm()?.map(|mm| mm.addr().get()),
-            task.files()?.map(|files| files.addr().get()),
-            task.fs()?.map(|fs| fs.addr().get()),
-            task.sighand()?.map(|sighand| sighand.addr().get()),
-        ])
-    };
-    let names = ["memory", "file descriptors", "root and working directory", "signal handlers"];
-    let own_parts = parts(&own)?;
-    for task in Task::processes(own.kernel())? {
-        let task = task?;
-        if task.addr() == own.addr() {
-            continue;
-        }
-        for ((name, own), other) in names.iter().zip(own_parts).zip(parts(&task)?) {
-            if own.is_some() && own == other {
-                obstacles.add(format!("it shares its {name} with process {}", task.pid()?));
-            }
-        }
     }
     Ok(())
 }

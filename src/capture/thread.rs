@@ -108,7 +108,7 @@ fn xsave_layout(kernel: &Kernel, xfeatures: u64) -> Result<XsaveLayout, KernelEr
     Ok(layout)
 }
 
-fn name(thread: &Task<'_>) -> Result<Vec<u8>, KernelError> {
+pub(super) fn name(thread: &Task<'_>) -> Result<Vec<u8>, KernelError> {
     let comm = thread.raw_comm()?;
     let len = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len() - 1);
     Ok(comm[..len].to_vec())

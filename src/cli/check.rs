@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use ovmigrate::attach::Attachment;
 use ovmigrate::capture::{Obstacle, survey};
-use ovmigrate::control::Target;
+use ovmigrate::control::{Target, Tree};
 use ovmigrate::memory::Access;
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use super::output::{escaped, print, print_json};
 
 /// List all that stands in the way of saving, of host, VM and process.
 ///
-/// The process is only looked at; it runs on. The exit status is 1 where there
+/// The process and its descendants are only looked at; they run on. The exit status is 1 where there
 /// is any obstacle.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -54,7 +54,7 @@ impl Check {
 /// Prints what was found, and fails where anything is in the way.
 pub fn check(attachment: &Attachment, pid: Option<i32>, json: bool) -> Result<()> {
     let obstacles = match pid {
-        Some(pid) => survey(&Target::find(&attachment.kernel, pid)?)?,
+        Some(pid) => survey(&Tree::of(Target::find(&attachment.kernel, pid)?)?)?,
         None => Vec::new(),
     };
     let findings = Findings {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use ovmigrate::control;
+use ovmigrate::control::{self, Tree};
 
 use super::TargetArgs;
 use super::output::{escaped, milliseconds, print};
@@ -26,8 +26,9 @@ pub struct Freeze {
 impl Freeze {
     pub fn run(self) -> Result<()> {
         let (comm, paused) = self.target.act(|attachment, target, deadline| {
-            let paused = control::freeze(&attachment.domain, target, deadline)?;
-            Ok((target.comm().to_owned(), paused))
+            let comm = target.comm().to_owned();
+            let mut tree = Tree::alone(target);
+            Ok((comm, control::freeze(&attachment.domain, &mut tree, deadline)?))
         })?;
         tracing::info!("the VM stood still for {}", milliseconds(paused));
         let (pid, domain) = (self.target.pid, self.target.vm.domain.arguments());

@@ -222,12 +222,12 @@ impl TargetArgs {
     /// Attaches to the VM and acts on the process.
     fn act<T>(
         &self,
-        act: impl FnOnce(&Attachment, &Target<'_>, Deadline) -> Result<T, ControlError>,
+        act: impl FnOnce(&Attachment, Target<'_>, Deadline) -> Result<T, ControlError>,
     ) -> Result<T> {
         let attachment = self.vm.attach()?;
         attachment.domain.claim()?;
         let target = Target::find(&attachment.kernel, self.pid)?;
-        Ok(act(&attachment, &target, Deadline::within(self.timeout))?)
+        Ok(act(&attachment, target, Deadline::within(self.timeout))?)
     }
 }
 

@@ -16,13 +16,13 @@ use super::AttachArgs;
 use super::check::check;
 use super::output::{escaped, milliseconds, print, print_json};
 
-/// Save a process as images that criu restore accepts.
+/// Save a process and its descendants as images that criu restore accepts.
 ///
-/// The process is frozen, its state and pages are read out of guest memory and
-/// written to a directory, and once they are durable and were checked, it is
-/// killed, as criu dump does. Nothing runs in the VM meanwhile. On any failure,
-/// and on Ctrl-C, it goes on as if nothing had been. If ovmigrate itself is
-/// killed, the process stays frozen: `ovmigrate thaw` lets it go.
+/// The processes are frozen, their state and pages are read out of guest memory
+/// and written to a directory, and once they are durable and were checked, all
+/// are killed, as criu dump does. Nothing runs in the VM meanwhile. On any
+/// failure, and on Ctrl-C, they go on as if nothing had been. If ovmigrate
+/// itself is killed, they stay frozen: `ovmigrate thaw --tree` lets them go.
 ///
 /// State that cannot be saved is refused by name before anything is touched;
 /// `ovmigrate check` lists all of it.
@@ -104,21 +104,7 @@ impl Save {
     }
 
     fn tell(&self, report: &SaveReport, dir: &std::path::Path) -> Result<()> {
-        let SaveReport { pid, comm, threads, page_bytes, memory, durations, vm_paused, .. } =
-            report;
-        let plural = if *threads == 1 { "" } else { "s" };
-        let domain = self.vm.domain.arguments();
-        let fate = match self.afterwards() {
-            Afterwards::Kill => "the process was killed".to_owned(),
-            Afterwards::LeaveRunning => "the process runs on".to_owned(),
-            Afterwards::LeaveStopped => {
-                let undo = match self.freeze {
-                    How::Trap => format!("ovmigrate thaw {domain} --pid {pid}"),
-                    How::Signal => format!("ovmigrate signal {domain} --pid {pid} CONT"),
-                };
-                format!("the process is left frozen; let it go with: {undo}")
-            }
-        };
+        let SaveReport { pid, comm, page_bytes, memory, durations, vm_paused, .. } = report;
         tracing::info!(
             "pages were written {}",
             match &report.sink.pages_io {
@@ -126,16 +112,49 @@ impl Save {
                 None => "not at all".to_owned(),
             }
         );
+        let others = match report.processes.saturating_sub(1) {
+            0 => String::new(),
+            1 => " and 1 descendant".to_owned(),
+            others => format!(" and {others} descendants"),
+        };
         print(&format!(
-            "process {pid} ({}) saved in {}: {threads} thread{plural}, {} of pages from {memory}\n\
-             frozen for {}, the VM stood still for {}; {fate}\n",
+            "process {pid} ({}){others} saved in {}: {}, {} of pages from {memory}\n\
+             frozen for {}, the VM stood still for {}; {}\n",
             escaped(comm),
             dir.display(),
+            counted(report.threads, "thread"),
             HumanBytes(*page_bytes),
             milliseconds(durations.frozen),
             milliseconds(*vm_paused),
+            self.fate(report),
         ))
     }
+
+    /// What has become of the processes.
+    fn fate(&self, report: &SaveReport) -> String {
+        let one = report.processes == 1;
+        let who = if one { "the process" } else { "the processes" };
+        match self.afterwards() {
+            Afterwards::Kill => format!("{who} {} killed", if one { "was" } else { "were" }),
+            Afterwards::LeaveRunning => format!("{who} {} on", if one { "runs" } else { "run" }),
+            Afterwards::LeaveStopped => {
+                let target = format!("{} --pid {}", self.vm.domain.arguments(), report.pid);
+                let (is, it) = if one { ("is", "it") } else { ("are", "them") };
+                let undo = match self.freeze {
+                    How::Trap if one => format!("ovmigrate thaw {target}"),
+                    How::Trap => format!("ovmigrate thaw {target} --tree"),
+                    How::Signal if one => format!("ovmigrate signal {target} CONT"),
+                    How::Signal => format!("ovmigrate signal {target} CONT, and so on for each"),
+                };
+                format!("{who} {is} left frozen; let {it} go with: {undo}")
+            }
+        }
+    }
+}
+
+/// A number of things, in words.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A progress bar on a terminal, and whether the user pressed Ctrl-C.

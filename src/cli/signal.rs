@@ -36,7 +36,7 @@ impl Signal {
     pub fn run(self) -> Result<()> {
         let (comm, effect, paused) = self.target.act(|attachment, target, deadline| {
             let (effect, paused) =
-                control::send(&attachment.domain, target, self.signal, deadline)?;
+                control::send(&attachment.domain, &target, self.signal, deadline)?;
             Ok((target.comm().to_owned(), effect, paused))
         })?;
         tracing::info!("the VM stood still for {}", milliseconds(paused));

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use ovmigrate::control;
+use ovmigrate::control::{self, Tree};
 
 use super::TargetArgs;
 use super::output::{escaped, milliseconds, print};
@@ -20,13 +20,17 @@ Example:
 pub struct Thaw {
     #[command(flatten)]
     target: TargetArgs,
+    /// Let its descendants go, too, as a save has frozen them.
+    #[arg(long)]
+    tree: bool,
 }
 
 impl Thaw {
     pub fn run(self) -> Result<()> {
         let (comm, paused) = self.target.act(|attachment, target, deadline| {
-            let paused = control::thaw(&attachment.domain, target, deadline)?;
-            Ok((target.comm().to_owned(), paused))
+            let comm = target.comm().to_owned();
+            let tree = if self.tree { Tree::of(target)? } else { Tree::alone(target) };
+            Ok((comm, control::thaw(&attachment.domain, &tree, deadline)?))
         })?;
         tracing::info!("the VM stood still for {}", milliseconds(paused));
         print(&format!("process {} ({}) goes on\n", self.target.pid, escaped(&comm)))

@@ -6,51 +6,72 @@
 //! told. Setting the bit without a cgroup that asks for it does the same, and
 //! clearing it and waking the thread lets it go on: the kernel keeps its own
 //! counts.
+//!
+//! A tree is frozen in rounds: all that there is gets the trap in one pause,
+//! and what was forked before its parent fell into it gets it in the next one.
+//! A process that is held starts none, so that rounds end where two looks at a
+//! tree that is held find the same.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::domain::Domain;
 use crate::kernel::KernelError;
-use crate::linux::{Task, TaskState};
+use crate::linux::{Struct, Task, TaskState};
+use crate::memory::GuestVirt;
 
 use super::error::ControlError;
-use super::intervention::{Intervention, intervene};
+use super::intervention::{Intervention, intervene, is_free};
 use super::jobctl::Jobctl;
-use super::pending::{SIGKILL, make_pending, set_jobctl, set_sigpending};
-use super::target::{Deadline, Target, describe, is_trapped};
+use super::pending::{set_jobctl, set_sigpending};
+use super::target::{Deadline, Identity, Target, describe, is_trapped};
+use super::tree::{Member, Tree};
 use super::wake::nudge;
 
-/// Freezes all threads of a process. Returns how long the VM was paused in
-/// all.
+/// Freezes all threads of all processes of a tree, which has its members as
+/// they are then. Returns how long the VM was paused in all.
 ///
 /// # Errors
 ///
-/// [`ControlError::Unsuitable`] where it is frozen already, and
+/// [`ControlError::Unsuitable`] where a process is frozen already, and
 /// [`ControlError::TimedOut`] where a thread does not reach the trap before
-/// `deadline`, for example because it waits for a device; the process then
-/// runs on as before.
+/// `deadline`, for example because it waits for a device; all processes then
+/// run on as before.
 pub fn freeze(
     domain: &Domain,
-    target: &Target<'_>,
+    tree: &mut Tree<'_>,
     deadline: Deadline,
 ) -> Result<Duration, ControlError> {
-    for thread in target.threads()? {
-        if Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE) {
-            return Err(target.unsuitable(
-                "is frozen already: by its cgroup, or by an earlier save or freeze (see `ovmigrate thaw`)",
-            ));
+    for member in tree.look_settled()? {
+        for thread in &member.threads {
+            if Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE) {
+                return Err(member.target.unsuitable(
+                    "is frozen already: by its cgroup, or by an earlier save or freeze (see `ovmigrate thaw`)",
+                ));
+            }
         }
     }
-    let mut paused = Duration::ZERO;
-    match trap_all(domain, target, deadline, &mut paused).map_err(|error| target.explain(error)) {
-        Ok(()) => Ok(paused),
+    freeze_rest(domain, tree, deadline)
+}
+
+/// The same, where some of the tree may be frozen already.
+///
+/// # Errors
+///
+/// As [`freeze`].
+pub fn freeze_rest(
+    domain: &Domain,
+    tree: &mut Tree<'_>,
+    deadline: Deadline,
+) -> Result<Duration, ControlError> {
+    let mut freezer = Freezer { domain, tree, touched: HashMap::new(), paused: Duration::ZERO };
+    match freezer.run(deadline) {
+        Ok(()) => Ok(freezer.paused),
         Err(error) => {
-            // The first error says what is wrong; that the process could not be
+            // The first error says what is wrong; that a process could not be
             // let go either is what an operator must hear beside it.
-            if !matches!(error, ControlError::Gone { .. })
-                && let Err(thaw_error) = thaw(domain, target, Deadline::within(THAW_WITHIN))
-            {
-                tracing::error!("process {} is still frozen: {thaw_error}", target.pid());
+            if let Err(thaw_error) = freezer.let_all_go() {
+                tracing::error!("process {} is still frozen: {thaw_error}", tree.root().pid());
             }
             Err(error)
         }
@@ -60,92 +81,184 @@ pub fn freeze(
 /// How long a process may take to go on after a failed freeze.
 const THAW_WITHIN: Duration = Duration::from_secs(5);
 
-fn trap_all(
-    domain: &Domain,
-    target: &Target<'_>,
-    deadline: Deadline,
-    paused: &mut Duration,
-) -> Result<(), ControlError> {
-    loop {
-        let loose = not_trapped(target)?;
-        let Some(first) = loose.first() else { return Ok(()) };
-        if needs_nudge(&loose)? {
-            *paused += set_traps(domain, target)?;
+struct Freezer<'a, 'k> {
+    domain: &'a Domain,
+    tree: &'a mut Tree<'k>,
+    /// All that got the trap. One whose parent ends may leave the tree.
+    touched: HashMap<Identity, Target<'k>>,
+    paused: Duration,
+}
+
+impl<'k> Freezer<'_, 'k> {
+    fn run(&mut self, deadline: Deadline) -> Result<(), ControlError> {
+        let mut held_before = None;
+        loop {
+            let members = match self.tree.look() {
+                Ok(members) => members,
+                // Torn, or a process is ending.
+                Err(error @ (ControlError::Kernel(_) | ControlError::Unsuitable { .. })) => {
+                    deadline.wait(self.tree.root(), "freeze", || error.to_string())?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let loose = loose_threads(&members)?;
+            if let Some((member, thread)) = loose.first() {
+                held_before = None;
+                if needs_nudge(&members, &loose)? {
+                    let paused = self.set_traps()?;
+                    self.paused += paused;
+                }
+                deadline.wait(&member.target, "freeze", || describe(thread))?;
+                continue;
+            }
+            // What a thread began before it was held is there at a second look.
+            let held = addresses(&members);
+            if held_before.as_ref() == Some(&held) {
+                self.tree.set_members(members);
+                return self.let_strays_go();
+            }
+            held_before = Some(held);
+            deadline.wait(self.tree.root(), "freeze", || "its tree keeps changing".into())?;
         }
-        deadline.wait(target, "freeze", || describe(first))?;
-        if !target.is_alive()? {
-            return Err(target.gone());
+    }
+
+    /// One pause: sets the trap for each thread and makes it look.
+    fn set_traps(&mut self) -> Result<Duration, ControlError> {
+        let Self { domain, tree, touched, .. } = self;
+        intervene(domain, tree.kernel(), |intervention| {
+            // Where a vCPU is in the middle of a fork or an exit, the next
+            // pause will do.
+            let Ok(members) = tree.look() else { return Ok(()) };
+            for (member, thread) in loose_threads(&members)? {
+                if is_held_up(&members, &thread)? || !is_free(&member.target)? {
+                    continue;
+                }
+                set_jobctl(&thread, |jobctl| jobctl | Jobctl::TRAP_FREEZE)?;
+                set_sigpending(&thread)?;
+                nudge(intervention, &thread, TaskState::INTERRUPTIBLE)?;
+                touched.insert(member.target.identity(), member.target.clone());
+            }
+            Ok(())
+        })
+    }
+
+    /// Thaws whatever was given the trap, now and in earlier calls.
+    fn let_all_go(&mut self) -> Result<(), ControlError> {
+        for member in self.tree.members() {
+            self.touched.insert(member.identity(), member.clone());
         }
+        self.thaw_touched()
+    }
+
+    /// Thaws what belongs to the tree no more: the parent of a process that was
+    /// given the trap has ended.
+    fn let_strays_go(&mut self) -> Result<(), ControlError> {
+        for member in self.tree.members() {
+            self.touched.remove(&member.identity());
+        }
+        self.thaw_touched()
+    }
+
+    fn thaw_touched(&mut self) -> Result<(), ControlError> {
+        let mut touched = Vec::new();
+        for target in std::mem::take(&mut self.touched).into_values() {
+            if target.is_alive()? {
+                touched.push(target);
+            }
+        }
+        if touched.is_empty() {
+            return Ok(());
+        }
+        match thaw(self.domain, &Tree::some(touched), Deadline::within(THAW_WITHIN)) {
+            Ok(paused) => self.paused += paused,
+            Err(ControlError::Gone { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }
 
-fn not_trapped<'k>(target: &Target<'k>) -> Result<Vec<Task<'k>>, KernelError> {
+type Loose<'a, 'k> = (&'a Member<'k>, Task<'k>);
+
+/// Threads that the trap does not hold.
+fn loose_threads<'a, 'k>(members: &'a [Member<'k>]) -> Result<Vec<Loose<'a, 'k>>, KernelError> {
     let mut loose = Vec::new();
-    for thread in target.threads()? {
-        // A thread that has ended stays in the list until it is reaped.
-        if thread.exit_state()? == 0 && !is_trapped(&thread)? {
-            loose.push(thread);
+    for member in members {
+        for thread in &member.threads {
+            // A thread that has ended stays in the list until it is reaped.
+            if thread.exit_state()? == 0 && !is_trapped(thread)? {
+                loose.push((member, *thread));
+            }
         }
     }
     Ok(loose)
 }
 
+fn addresses(members: &[Member<'_>]) -> Vec<GuestVirt> {
+    members.iter().flat_map(|member| &member.threads).map(Struct::addr).collect()
+}
+
 /// Whether a thread is new, or has fallen asleep in between.
-fn needs_nudge(loose: &[Task<'_>]) -> Result<bool, KernelError> {
-    for thread in loose {
+fn needs_nudge(members: &[Member<'_>], loose: &[Loose<'_, '_>]) -> Result<bool, KernelError> {
+    for (_, thread) in loose {
         let untouched = !Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
         // One that is still on its run queue looks by itself or leaves it soon.
         let asleep = thread.is_off_queue()? && thread.state()?.contains(TaskState::INTERRUPTIBLE);
-        if untouched || asleep {
+        if (untouched || asleep) && !is_held_up(members, thread)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// One pause: sets the trap for each thread and makes it look.
-fn set_traps(domain: &Domain, target: &Target<'_>) -> Result<Duration, ControlError> {
-    intervene(domain, target, |intervention| {
-        for thread in not_trapped(target)? {
-            set_jobctl(&thread, |jobctl| jobctl | Jobctl::TRAP_FREEZE)?;
-            set_sigpending(&thread)?;
-            nudge(intervention, &thread, TaskState::INTERRUPTIBLE)?;
-        }
-        Ok(())
-    })
+/// Whether a thread must not be held yet: its parent, which is to be held, too,
+/// waits in `vfork()` for it to execute a program or to exit. A task that is
+/// not yet started may become one.
+fn is_held_up(members: &[Member<'_>], thread: &Task<'_>) -> Result<bool, KernelError> {
+    if thread.state()?.contains(TaskState::NEW) {
+        return Ok(true);
+    }
+    if thread.vfork_done()?.is_null() {
+        return Ok(false);
+    }
+    let Some(parent) = thread.real_parent()? else { return Ok(false) };
+    let parent = parent.tgid()?;
+    Ok(members.iter().any(|member| member.target.pid() == parent))
 }
 
-/// Lets all threads of a process go on that the trap holds. Returns how long
-/// the VM was paused in all.
+/// Lets all threads of a tree go on that the trap holds. Returns how long the
+/// VM was paused in all.
 ///
 /// # Errors
 ///
 /// [`ControlError::TimedOut`] where a thread does not leave the trap before
-/// `deadline`: its cgroup is frozen, too.
+/// `deadline`: its cgroup is frozen, too. [`ControlError::Gone`] where none is
+/// left.
 pub fn thaw(
     domain: &Domain,
-    target: &Target<'_>,
+    tree: &Tree<'_>,
     deadline: Deadline,
 ) -> Result<Duration, ControlError> {
     let mut paused = Duration::ZERO;
     loop {
-        let held = held(target).map_err(|error| target.explain(error.into()))?;
-        let Some(held) = held else { return Ok(paused) };
-        paused += clear_traps(domain, target).map_err(|error| target.explain(error))?;
-        let waited = deadline.wait(target, "thaw", || describe(&held));
-        if !target.is_alive()? {
-            return Err(target.gone());
-        }
-        waited?;
+        let members = tree.look_settled()?;
+        let Some((target, held)) = first_held(&members)? else { return Ok(paused) };
+        paused += clear_traps(domain, tree)?;
+        deadline.wait(target, "thaw", || describe(&held))?;
     }
 }
 
 /// A thread that is to enter the trap or has yet to leave it.
-fn held<'k>(target: &Target<'k>) -> Result<Option<Task<'k>>, KernelError> {
-    for thread in target.threads()? {
-        let trap = Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
-        if trap || is_parked(&thread)? && thread.exit_state()? == 0 {
-            return Ok(Some(thread));
+fn first_held<'a, 'k>(
+    members: &'a [Member<'k>],
+) -> Result<Option<(&'a Target<'k>, Task<'k>)>, KernelError> {
+    for member in members {
+        for thread in &member.threads {
+            let trap = Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
+            if thread.exit_state()? == 0 && (trap || is_parked(thread)?) {
+                return Ok(Some((&member.target, *thread)));
+            }
         }
     }
     Ok(None)
@@ -158,10 +271,15 @@ fn is_parked(thread: &Task<'_>) -> Result<bool, KernelError> {
     Ok(thread.frozen()? && !stopped)
 }
 
-fn clear_traps(domain: &Domain, target: &Target<'_>) -> Result<Duration, ControlError> {
-    intervene(domain, target, |intervention| {
-        for thread in target.threads()? {
-            release(intervention, &thread)?;
+fn clear_traps(domain: &Domain, tree: &Tree<'_>) -> Result<Duration, ControlError> {
+    intervene(domain, tree.kernel(), |intervention| {
+        let Ok(members) = tree.look() else { return Ok(()) };
+        for member in &members {
+            if is_free(&member.target)? {
+                for thread in &member.threads {
+                    release(intervention, thread)?;
+                }
+            }
         }
         Ok(())
     })
@@ -178,67 +296,4 @@ fn release(intervention: &mut Intervention<'_, '_>, thread: &Task<'_>) -> Result
         set_sigpending(thread)?;
     }
     Ok(())
-}
-
-/// Kills a frozen process so that no thread executes another user instruction:
-/// SIGKILL is made pending for the process and one thread's trap is cleared;
-/// the others die by the group exit that this thread begins. Returns how long
-/// the VM was paused in all.
-///
-/// # Errors
-///
-/// [`ControlError::Unsuitable`] where a thread is not held by the trap any
-/// more, so that the process may have run since; nothing is killed then.
-pub fn kill_frozen(
-    domain: &Domain,
-    target: &Target<'_>,
-    deadline: Deadline,
-) -> Result<Duration, ControlError> {
-    let mut paused = Duration::ZERO;
-    let mut ordered = false;
-    while target.is_alive()? {
-        if !ordered || !is_leaving(&target.leader())? {
-            match order_death(domain, target, &mut ordered) {
-                Ok(pause) => paused += pause,
-                // It ended between the look at it and the pause.
-                Err(_) if ordered && !target.is_alive()? => return Ok(paused),
-                Err(error) => return Err(error),
-            }
-        }
-        let waited = deadline.wait(target, "die", || describe(&target.leader()));
-        if target.is_alive()? {
-            waited?;
-        }
-    }
-    Ok(paused)
-}
-
-/// Whether a thread needs no further nudge on its way out.
-fn is_leaving(thread: &Task<'_>) -> Result<bool, KernelError> {
-    let state = thread.state()?;
-    Ok(thread.on_cpu()? != 0 || state.is_empty() || state.contains(TaskState::WAKING))
-}
-
-/// One pause: makes SIGKILL pending, once, and lets the first thread see it.
-fn order_death(
-    domain: &Domain,
-    target: &Target<'_>,
-    ordered: &mut bool,
-) -> Result<Duration, ControlError> {
-    intervene(domain, target, |intervention| {
-        let leader = target.leader();
-        if !*ordered {
-            if !not_trapped(target)?.is_empty() {
-                return Err(target.unsuitable(
-                    "ran again while it was to be frozen: something in the guest undid it",
-                ));
-            }
-            make_pending(&leader, SIGKILL)?;
-            *ordered = true;
-        }
-        set_jobctl(&leader, |jobctl| jobctl - Jobctl::TRAP_FREEZE - Jobctl::STOPPED)?;
-        set_sigpending(&leader)?;
-        nudge(intervention, &leader, TaskState::INTERRUPTIBLE | TaskState::STOPPED)?;
-        Ok(())
-    })
 }

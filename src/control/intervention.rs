@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::domain::{Domain, Interrupt, Pause};
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{CpuInfo, Place, Struct};
+use crate::linux::{CpuInfo, Place};
 
 use super::error::ControlError;
 use super::target::Target;
@@ -56,27 +56,21 @@ impl<'d, 'k> Intervention<'d, 'k> {
     }
 }
 
-/// One pause: makes `change` where no vCPU is in the middle of changing the
-/// signal state of `target`, else nothing. Returns how long the VM was paused.
-///
-/// # Errors
-///
-/// [`ControlError::Gone`] where the process ended before the pause: its memory
-/// may be another's.
+/// One pause: makes `change`. Returns how long the VM was paused.
 pub(super) fn intervene<'d, 'k>(
     domain: &'d Domain,
-    target: &Target<'k>,
+    kernel: &'k Kernel,
     change: impl FnOnce(&mut Intervention<'d, 'k>) -> Result<(), ControlError>,
 ) -> Result<Duration, ControlError> {
-    let leader = target.leader();
-    let mut intervention = Intervention::begin(domain, leader.kernel())?;
-    if !target.is_alive()? {
-        return Err(target.gone());
-    }
-    if is_unlocked(&leader.sighand_struct()?.siglock()?)? {
-        change(&mut intervention)?;
-    }
+    let mut intervention = Intervention::begin(domain, kernel)?;
+    change(&mut intervention)?;
     intervention.finish()
+}
+
+/// Whether the signal state of a process that lives can be changed in this
+/// pause: no vCPU is in the middle of changing it.
+pub(super) fn is_free(target: &Target<'_>) -> Result<bool, KernelError> {
+    is_unlocked(&target.leader().sighand_struct()?.siglock()?)
 }
 
 /// Whether a `spinlock_t` or `raw_spinlock_t` is free: its queued-spinlock word

@@ -12,20 +12,29 @@
 //! | `target` | the process that is acted on, told from one that reuses its ID |
 //! | `intervention` | one pause: what is changed in it, and the interrupts at its end |
 //! | `wake` | puts a sleeping thread on its CPU's list of threads to wake |
-//! | `freeze` | the freezer trap: freeze, thaw, and kill what is frozen |
+//! | `tree` | the processes that are acted on together |
+//! | `freeze` | the freezer trap: freeze and thaw |
+//! | `kill` | the end of what is frozen or stopped |
+//! | `stop` | a tree held by SIGSTOP instead |
 //! | `signal` | STOP, CONT, KILL and the rest |
 
 mod error;
 mod freeze;
 mod intervention;
 mod jobctl;
+mod kill;
 mod pending;
 mod signal;
+mod stop;
 mod target;
+mod tree;
 mod wake;
 
 pub use error::ControlError;
-pub use freeze::{freeze, kill_frozen, thaw};
+pub use freeze::{freeze, freeze_rest, thaw};
 pub use jobctl::Jobctl;
+pub use kill::kill_held;
 pub use signal::{Effect, send};
+pub use stop::{go_on, stop};
 pub use target::{Deadline, Target, is_trapped};
+pub use tree::Tree;

@@ -15,7 +15,7 @@ use crate::kernel::KernelError;
 use crate::linux::{Struct, Task, TaskFlags, TaskState};
 
 use super::error::ControlError;
-use super::intervention::{Intervention, intervene};
+use super::intervention::{Intervention, intervene, is_free};
 use super::jobctl::{Jobctl, SignalFlags};
 use super::pending::{SIGKILL, bit, make_pending, set_jobctl, set_sigpending};
 use super::target::{Deadline, Target, describe, is_trapped};
@@ -86,7 +86,14 @@ fn send_and_wait(
     let mut sent = false;
     loop {
         if !sent || must_look_again(target, signal)? {
-            *paused += intervene(domain, target, |intervention| {
+            *paused += intervene(domain, target.leader().kernel(), |intervention| {
+                // Its memory may be another's.
+                if !target.is_alive()? {
+                    return Err(target.gone());
+                }
+                if !is_free(target)? {
+                    return Ok(());
+                }
                 if !sent {
                     sent = prepare(target, signal)?;
                 }

@@ -5,9 +5,20 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::{Kernel, KernelError};
 use crate::linux::{MAX_ENTRIES, Struct, Task, TaskFlags, TaskState, settled};
+use crate::memory::GuestVirt;
 
 use super::error::ControlError;
 use super::jobctl::{Jobctl, SignalFlags};
+
+/// What is the matter with a process whose first thread alone has ended.
+const LEADERLESS: &str = "has lost its first thread, which is not supported";
+
+/// What no two processes have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    task: GuestVirt,
+    started: u64,
+}
 
 /// A process of the guest, told from a later one that gets the same ID by the
 /// time it started.
@@ -31,11 +42,37 @@ impl<'k> Target<'k> {
         let Some(leader) = Task::find(kernel, pid)? else {
             return Err(settled(|| Self::missing(kernel, pid))?);
         };
-        let (comm, started) = (leader.comm()?, leader.start_boottime()?);
-        let target = Self { leader, pid, comm, started };
+        let target = Self::of(leader)?;
         match settled(|| target.obstacle())? {
             None => Ok(target),
             Some(why) => Err(target.unsuitable(why)),
+        }
+    }
+
+    /// The process of this first thread.
+    fn of(leader: Task<'k>) -> Result<Self, KernelError> {
+        Ok(Self {
+            leader,
+            pid: leader.tgid()?,
+            comm: leader.comm()?,
+            started: leader.start_boottime()?,
+        })
+    }
+
+    /// A child of a process that is acted on; `None` for one that has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Unsuitable`] where only its first thread has ended, as
+    /// for a moment in each process that is ending.
+    pub(super) fn child(leader: Task<'k>) -> Result<Option<Self>, ControlError> {
+        let target = Self::of(leader)?;
+        if leader.exit_state()? == 0 {
+            return Ok(Some(target));
+        }
+        match leader.signal()? {
+            Some(signal) if signal.nr_threads()? > 1 => Err(target.unsuitable(LEADERLESS)),
+            _ => Ok(None),
         }
     }
 
@@ -71,7 +108,7 @@ impl<'k> Target<'k> {
             // The first thread waits for the others, if there are any.
             return Ok(Some(match signal.nr_threads()? {
                 0 | 1 => "is a zombie: its parent has yet to reap it".into(),
-                _ => "has lost its first thread, which is not supported".into(),
+                _ => LEADERLESS.into(),
             }));
         }
         if SignalFlags::from_bits_retain(signal.flags()?).contains(SignalFlags::GROUP_EXIT) {
@@ -80,9 +117,18 @@ impl<'k> Target<'k> {
         if !signal.group_exec_task()?.is_null() {
             return Ok(Some("is in execve()".into()));
         }
+        Ok(self.traced_thread()?.map(|tid| format!("is traced (thread {tid})")))
+    }
+
+    /// A thread of it that a debugger traces.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the walk.
+    pub fn traced_thread(&self) -> Result<Option<i32>, KernelError> {
         for thread in self.threads()? {
             if thread.ptrace()? != 0 {
-                return Ok(Some(format!("is traced (thread {})", thread.pid()?)));
+                return thread.pid().map(Some);
             }
         }
         Ok(None)
@@ -150,14 +196,14 @@ impl<'k> Target<'k> {
         Ok(true)
     }
 
+    /// What tells it from all other processes of the guest, now and later.
+    pub(super) fn identity(&self) -> Identity {
+        Identity { task: self.leader.addr(), started: self.started }
+    }
+
     /// An error that says what is the matter with this process.
     pub fn unsuitable(&self, why: impl Into<String>) -> ControlError {
         ControlError::Unsuitable { pid: self.pid, comm: self.comm.clone(), why: why.into() }
-    }
-
-    /// `error`, unless it came about because the process has ended.
-    pub(super) fn explain(&self, error: ControlError) -> ControlError {
-        if self.is_alive().unwrap_or(true) { error } else { self.gone() }
     }
 
     pub(super) fn gone(&self) -> ControlError {
@@ -238,6 +284,8 @@ pub(super) fn describe(thread: &Task<'_>) -> String {
             "is in an uninterruptible sleep".into()
         } else if state.contains(TaskState::STOPPED) {
             "is stopped".into()
+        } else if state.contains(TaskState::TRACED) {
+            "is stopped by its debugger".into()
         } else {
             format!("sleeps (state {:#x})", state.bits())
         };

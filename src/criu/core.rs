@@ -6,7 +6,7 @@ use super::proto;
 use super::{registers, timers};
 use crate::snapshot::{
     AltStack, Credentials, KernelString, Mm, Process, ProcessState, Scheduling, Seccomp, SigHand,
-    SigInfo, Snapshot, Thread,
+    SigInfo, Snapshot, Thread, Zombie,
 };
 
 /// Values of `task_core_entry.task_state`.
@@ -44,6 +44,22 @@ pub fn image(
         tc: task,
         ids: None,
         thread_core: Some(thread_entry(thread, is_leader)),
+    })?;
+    Ok(image.finish())
+}
+
+/// `core-PID.img` of a process that has ended.
+pub fn zombie_image(zombie: &Zombie) -> Result<Vec<u8>, EncodeError> {
+    let mut image = ImageWriter::new(ImageKind::Core);
+    image.record(&proto::CoreEntry {
+        mtype: proto::core_entry::March::X8664 as i32,
+        tc: Some(proto::TaskCoreEntry {
+            task_state: task_state::DEAD,
+            exit_code: zombie.exit_code,
+            comm: comm(&zombie.comm),
+            ..proto::TaskCoreEntry::default()
+        }),
+        ..proto::CoreEntry::default()
     })?;
     Ok(image.finish())
 }

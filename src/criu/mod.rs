@@ -110,6 +110,9 @@ pub fn images(snapshot: &Snapshot) -> Result<Vec<Image>, EncodeError> {
             images.add(ImageKind::Fdinfo, ids::object_id(process.files), image);
         }
     }
+    for zombie in &snapshot.zombies {
+        images.add(ImageKind::Core, zombie.pid, core::zombie_image(zombie)?);
+    }
     images.add(ImageKind::Inventory, 0, inventory::image()?);
     Ok(images.0)
 }

@@ -40,6 +40,8 @@ bitflags::bitflags! {
         const WAKING = 0x200;
         /// Does not count as load: `TASK_NOLOAD`.
         const NOLOAD = 0x400;
+        /// Made, and not yet started.
+        const NEW = 0x800;
         /// Waits for a lock that real-time kernels sleep on, since 5.16.
         const RTLOCK_WAIT = 0x1000;
         /// May be frozen where it sleeps, since 6.1.
@@ -182,6 +184,10 @@ kernel_struct! {
         atomic_flags: u64 = ["atomic_flags"],
         /// `SECCOMP_MODE_*`.
         seccomp_mode: u32 = ["seccomp.mode"],
+        /// What its parent gets when it ends; -1 for a thread that is not the first.
+        exit_signal: i32 = ["exit_signal"],
+        /// What its parent waits for in `vfork()`.
+        vfork_done: GuestVirt = ["vfork_done"],
         /// Signal at the parent's death.
         pdeath_signal: u32 = ["pdeath_signal"],
         /// `SCHED_*`.

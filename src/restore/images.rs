@@ -74,16 +74,19 @@ impl ImageSet {
     fn of_tree(dir: &Path, set: &criu::ImageSet) -> Self {
         let entries = || set.processes.iter().map(|process| &process.pstree);
         let pids: Vec<u32> = entries().map(|entry| entry.pid).collect();
-        let ours = |leader: u32| pids.contains(&leader);
+        let foreign_session = entries().next().is_some_and(|root| root.sid != root.pid);
+        // CRIU makes leaders for groups whose own has ended.
+        let leaders = entries().map(|entry| entry.pgid).filter(|_| !foreign_session);
+        // A zombie has no threads, whatever its entry says.
+        let threads = set.processes.iter().filter(|process| !process.is_zombie());
+        let threads = threads.flat_map(|process| process.pstree.threads.iter().copied());
         let cores = set.processes.iter().flat_map(|process| process.cores.values());
         // A zombie has no registers.
         let xsave = cores.filter_map(|core| core.thread_info.as_ref()?.fpregs.xsave.as_ref());
         Self {
             root: pids.first().copied().unwrap_or(0),
-            tids: entries()
-                .flat_map(|entry| entry.threads.iter().copied().chain([entry.pid]))
-                .collect(),
-            foreign_session: !entries().all(|entry| ours(entry.sid) && ours(entry.pgid)),
+            tids: pids.iter().copied().chain(threads).chain(leaders).collect(),
+            foreign_session,
             xfeatures: xsave.fold(0, |all, xsave| all | xsave.xstate_bv),
             pids,
             ..Self::empty(dir)

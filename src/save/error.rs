@@ -70,7 +70,7 @@ pub enum SaveError {
     #[error("interrupted; the process runs on")]
     Interrupted,
     /// The save failed, and so did letting the process go.
-    #[error("{error}; process {pid} is still frozen ({thaw}): try `ovmigrate thaw`")]
+    #[error("{error}; process {pid} is still frozen ({thaw}): try `ovmigrate thaw --tree`")]
     StillFrozen {
         /// The process.
         pid: i32,

@@ -1,17 +1,15 @@
-//! Keeping a process still while it is saved, and what undoes that.
+//! Keeping processes still while it is saved, and what undoes that.
 
 use std::time::Duration;
 
 use crate::attach::Attachment;
-use crate::capture::{CaptureError, Mark, is_in_vdso};
-use crate::control::{ControlError, Deadline, Effect, Target, freeze, kill_frozen, send, thaw};
+use crate::capture::{CaptureError, Mark, in_vdso};
+use crate::control::{
+    ControlError, Deadline, Target, Tree, freeze, freeze_rest, go_on, kill_held, stop, thaw,
+};
 use crate::snapshot::{ProcessState, Snapshot};
 
 use super::error::SaveError;
-
-const SIGKILL: u32 = nix::libc::SIGKILL.cast_unsigned();
-const SIGSTOP: u32 = nix::libc::SIGSTOP.cast_unsigned();
-const SIGCONT: u32 = nix::libc::SIGCONT.cast_unsigned();
 
 /// How often a process is frozen anew that was caught in the vDSO. The code
 /// there is replaced at restore where the destination's kernel has another;
@@ -28,109 +26,138 @@ pub enum Freeze {
     Signal,
 }
 
-/// A process that is held still.
+/// A tree of processes that is held still.
 #[derive(Debug)]
-#[must_use = "the process stays frozen when this is dropped"]
+#[must_use = "the processes stay frozen when this is dropped"]
 pub struct Hold<'a, 'k> {
     attachment: &'a Attachment,
-    target: &'a Target<'k>,
+    tree: Tree<'k>,
     how: Freeze,
-    /// Whether a signal had stopped it before.
-    was_stopped: bool,
+    /// Those that SIGSTOP stopped for this.
+    stopped: Vec<Target<'k>>,
     timeout: Duration,
     paused: Duration,
 }
 
 impl<'a, 'k> Hold<'a, 'k> {
-    /// Freezes a process.
+    /// Freezes a process and its descendants.
     ///
     /// # Errors
     ///
-    /// Where it does not freeze within `timeout`; it runs on then.
+    /// Where they do not freeze within `timeout`; they run on then.
     pub(super) fn freeze(
         attachment: &'a Attachment,
-        target: &'a Target<'k>,
+        tree: Tree<'k>,
         how: Freeze,
         timeout: Duration,
     ) -> Result<Self, SaveError> {
-        let mut hold = Self {
-            attachment,
-            target,
-            how,
-            was_stopped: target.is_stopped().map_err(ControlError::from)?,
-            timeout,
-            paused: Duration::ZERO,
-        };
+        let (stopped, paused) = (Vec::new(), Duration::ZERO);
+        let mut hold = Self { attachment, tree, how, stopped, timeout, paused };
+        hold.enter()?;
         for _ in 0..VDSO_TRIES {
-            hold.enter()?;
-            match is_in_vdso(target) {
-                Ok(false) => return Ok(hold),
-                Ok(true) => hold.leave_it()?,
-                Err(error) => return Err(super::let_go(hold, target, error.into())),
+            let inside = match in_vdso(&hold.tree) {
+                Ok(inside) => inside,
+                Err(error) => return Err(hold.let_go(error.into())),
+            };
+            if inside.is_empty() {
+                return Ok(hold);
+            }
+            if let Err(error) = hold.step_on(inside) {
+                return Err(hold.let_go(error.into()));
             }
         }
-        Err(SaveError::InVdso { pid: target.pid(), tries: VDSO_TRIES })
+        let pid = hold.tree.root().pid();
+        Err(hold.let_go(SaveError::InVdso { pid, tries: VDSO_TRIES }))
+    }
+
+    /// The processes that are held.
+    pub(super) fn tree(&self) -> &Tree<'k> {
+        &self.tree
     }
 
     fn enter(&mut self) -> Result<(), ControlError> {
         let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
         self.paused += match self.how {
-            Freeze::Trap => freeze(domain, self.target, deadline)?,
-            Freeze::Signal if self.was_stopped => Duration::ZERO,
+            Freeze::Trap => freeze(domain, &mut self.tree, deadline)?,
             Freeze::Signal => {
-                let (effect, paused) = send(domain, self.target, SIGSTOP, deadline)?;
-                if effect != Effect::Stopped {
-                    return Err(self.target.unsuitable("cannot be stopped by a signal"));
-                }
+                let (stopped, paused) = stop(domain, &mut self.tree, deadline)?;
+                self.stopped = stopped;
                 paused
             }
         };
         Ok(())
     }
 
-    fn leave_it(&mut self) -> Result<(), ControlError> {
+    /// Lets some processes go, so that they leave where they are, and freezes
+    /// the tree again.
+    fn step_on(&mut self, some: Vec<Target<'k>>) -> Result<(), ControlError> {
         let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
-        self.paused += match self.how {
-            Freeze::Trap => thaw(domain, self.target, deadline)?,
-            Freeze::Signal if self.was_stopped => Duration::ZERO,
-            Freeze::Signal => send(domain, self.target, SIGCONT, deadline)?.1,
-        };
+        match self.how {
+            Freeze::Trap => {
+                self.paused += thaw(domain, &Tree::some(some), deadline)?;
+                self.paused += freeze_rest(domain, &mut self.tree, deadline)?;
+            }
+            Freeze::Signal => {
+                // One that was stopped before stays where it is.
+                let some: Vec<_> =
+                    self.stopped.extract_if(.., |stopped| is_among(stopped, &some)).collect();
+                self.paused += go_on(domain, &some, deadline)?;
+                let (stopped, paused) = stop(domain, &mut self.tree, deadline)?;
+                self.stopped.extend(stopped);
+                self.paused += paused;
+            }
+        }
         Ok(())
     }
 
     /// Corrects what the freezing itself has changed in a snapshot.
     pub(super) fn describe_to(&self, snapshot: &mut Snapshot) {
-        if self.how == Freeze::Signal && !self.was_stopped {
-            for process in &mut snapshot.processes {
+        for process in &mut snapshot.processes {
+            if self.stopped.iter().any(|stopped| stopped.pid().cast_unsigned() == process.pid) {
                 process.state = ProcessState::Alive;
             }
         }
     }
 
-    /// Whether the process has run since `mark` was taken.
+    /// Whether a process has run since `mark` was taken.
     pub(super) fn has_run(&self, mark: &Mark) -> Result<bool, CaptureError> {
-        Ok(Mark::of(self.target)? != *mark)
+        Ok(Mark::of(&self.tree)? != *mark)
     }
 
-    /// Lets the process go on. Returns how long the VM was paused by the hold
+    /// Lets all processes go on after a failure.
+    pub(super) fn let_go(self, error: SaveError) -> SaveError {
+        let pid = self.tree.root().pid();
+        match self.thaw() {
+            Ok(_) => error,
+            Err(thaw) => {
+                SaveError::StillFrozen { pid, error: Box::new(error), thaw: Box::new(thaw) }
+            }
+        }
+    }
+
+    /// Lets all processes go on. Returns how long the VM was paused by the hold
     /// in all.
-    pub(super) fn thaw(mut self) -> Result<Duration, ControlError> {
-        self.leave_it()?;
-        Ok(self.paused)
-    }
-
-    /// Kills the process.
-    pub(super) fn kill(self) -> Result<Duration, ControlError> {
+    pub(super) fn thaw(self) -> Result<Duration, ControlError> {
         let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
         let paused = match self.how {
-            Freeze::Trap => kill_frozen(domain, self.target, deadline)?,
-            Freeze::Signal => send(domain, self.target, SIGKILL, deadline)?.1,
+            Freeze::Trap => thaw(domain, &self.tree, deadline)?,
+            Freeze::Signal => go_on(domain, &self.stopped, deadline)?,
         };
         Ok(self.paused + paused)
     }
 
-    /// Leaves the process frozen.
-    pub(super) fn leave(self) -> Duration {
+    /// Kills all processes.
+    pub(super) fn kill(&self) -> Result<Duration, ControlError> {
+        let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
+        Ok(self.paused + kill_held(domain, &self.tree, deadline)?)
+    }
+
+    /// Leaves the processes frozen.
+    pub(super) fn leave(&self) -> Duration {
         self.paused
     }
+}
+
+fn is_among(target: &Target<'_>, others: &[Target<'_>]) -> bool {
+    others.iter().any(|other| other.pid() == target.pid())
 }

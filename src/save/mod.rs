@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::attach::Attachment;
 use crate::capture::{CaptureError, Mark, capture, survey};
-use crate::control::Target;
+use crate::control::{Target, Tree};
 use crate::criu::{self, CheckOptions};
 use crate::memory::Access;
 use crate::sink::{Sink, SinkError, SinkReport};
@@ -64,13 +64,13 @@ pub trait Observer {
     fn is_interrupted(&self) -> bool;
 }
 
-/// Saves the process `pid` of a VM into the sink that `open` gives, which is
+/// Saves the process `pid` of a VM and all its descendants into the sink that `open` gives, which is
 /// asked for once nothing stands in the way.
 ///
 /// # Errors
 ///
 /// [`SaveError::Capture`] with all obstacles before anything is touched. After
-/// any other error the process runs on as before, except where
+/// any other error all processes run on as before, except where
 /// [`SaveError::StillFrozen`] or [`SaveError::StillAlive`] says otherwise.
 pub fn save(
     attachment: &Attachment,
@@ -81,43 +81,31 @@ pub fn save(
 ) -> Result<SaveReport, SaveError> {
     attachment.domain.claim()?;
     let started = Instant::now();
-    let target = Target::find(&attachment.kernel, pid)?;
-    refuse_obstacles(&target)?;
+    let tree = Tree::of(Target::find(&attachment.kernel, pid)?)?;
+    refuse_obstacles(&tree)?;
     let surveyed = started.elapsed();
     let sink = open()?;
 
-    let mut hold = Hold::freeze(attachment, &target, options.freeze, options.timeout)?;
+    let mut hold = Hold::freeze(attachment, tree, options.freeze, options.timeout)?;
     let frozen_at = Instant::now();
     observer.frozen(pid);
-    let transaction = Transaction { attachment, target: &target, observer };
+    let transaction = Transaction { attachment, observer };
     match transaction.run(&mut hold, sink) {
-        Ok(written) => finish(&target, options, hold, frozen_at, surveyed, written),
-        Err(error) => Err(let_go(hold, &target, error)),
+        Ok(written) => finish(options, hold, frozen_at, surveyed, written),
+        Err(error) => Err(hold.let_go(error)),
     }
 }
 
-fn refuse_obstacles(target: &Target<'_>) -> Result<(), SaveError> {
-    match survey(target)? {
+fn refuse_obstacles(tree: &Tree<'_>) -> Result<(), SaveError> {
+    match survey(tree)? {
         obstacles if obstacles.is_empty() => Ok(()),
         obstacles => Err(CaptureError::Obstacles(obstacles).into()),
     }
 }
 
-/// Lets the process go on after a failure.
-fn let_go(hold: Hold<'_, '_>, target: &Target<'_>, error: SaveError) -> SaveError {
-    match hold.thaw() {
-        Ok(_) => error,
-        Err(thaw) => SaveError::StillFrozen {
-            pid: target.pid(),
-            error: Box::new(error),
-            thaw: Box::new(thaw),
-        },
-    }
-}
-
-/// Kills the process, lets it go or leaves it, its images being complete.
+/// Kills the processes, lets them go or leaves them, their images being
+/// complete.
 fn finish(
-    target: &Target<'_>,
     options: SaveOptions,
     hold: Hold<'_, '_>,
     frozen_at: Instant,
@@ -125,16 +113,17 @@ fn finish(
     written: Written,
 ) -> Result<SaveReport, SaveError> {
     let ending = Instant::now();
-    let still_alive =
-        |source| SaveError::StillAlive { pid: target.pid(), source: Box::new(source) };
+    let (pid, comm) = (hold.tree().root().pid(), hold.tree().root().comm().to_owned());
+    let still_alive = |source| SaveError::StillAlive { pid, source: Box::new(source) };
     let paused = match options.afterwards {
         Afterwards::Kill => hold.kill().map_err(still_alive)?,
         Afterwards::LeaveRunning => hold.thaw().map_err(still_alive)?,
         Afterwards::LeaveStopped => hold.leave(),
     };
     Ok(SaveReport {
-        pid: target.pid(),
-        comm: target.comm().to_owned(),
+        pid,
+        comm,
+        processes: written.processes,
         threads: written.threads,
         page_bytes: written.page_bytes,
         memory: written.memory,
@@ -153,6 +142,7 @@ fn finish(
 
 /// What [`Transaction::run`] did.
 struct Written {
+    processes: usize,
     threads: usize,
     page_bytes: u64,
     memory: Access,
@@ -164,20 +154,19 @@ struct Written {
 }
 
 /// The part of a save during which the process is frozen and nothing is final.
-struct Transaction<'a, 'k> {
+struct Transaction<'a> {
     attachment: &'a Attachment,
-    target: &'a Target<'k>,
     observer: &'a mut dyn Observer,
 }
 
-impl Transaction<'_, '_> {
+impl Transaction<'_> {
     fn run(self, hold: &mut Hold<'_, '_>, mut sink: Box<dyn Sink>) -> Result<Written, SaveError> {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
 
         let pause = self.attachment.domain.pause()?;
-        let captured = capture(self.target).and_then(|snapshot| {
-            let mark = Mark::of(self.target)?;
+        let captured = capture(hold.tree()).and_then(|snapshot| {
+            let mark = Mark::of(hold.tree())?;
             Ok((snapshot, mark))
         });
         let paused = pause.resume()?;
@@ -187,7 +176,7 @@ impl Transaction<'_, '_> {
 
         let memory = self.attachment.kernel.space().memory();
         let page_bytes =
-            pages::write(memory, self.target, &mut snapshot, &mut *sink, self.observer)?;
+            pages::write(memory, hold.tree(), &mut snapshot, &mut *sink, self.observer)?;
         let pages = lap();
 
         for image in criu::images(&snapshot)? {
@@ -196,11 +185,22 @@ impl Transaction<'_, '_> {
         sink.sync()?;
         criu::check(sink.images(), CheckOptions::default())?;
         if hold.has_run(&mark)? {
-            return Err(SaveError::RanMeanwhile { pid: self.target.pid() });
+            return Err(SaveError::RanMeanwhile { pid: hold.tree().root().pid() });
         }
         let sink = sink.complete()?;
         let threads = snapshot.processes.iter().map(|process| process.threads.len()).sum();
         let memory = memory.access();
-        Ok(Written { threads, page_bytes, memory, sink, paused, captured, pages, synced: lap() })
+        let processes = snapshot.processes.len() + snapshot.zombies.len();
+        Ok(Written {
+            processes,
+            threads,
+            page_bytes,
+            memory,
+            sink,
+            paused,
+            captured,
+            pages,
+            synced: lap(),
+        })
     }
 }

@@ -1,10 +1,11 @@
 //! From guest frames to the sink: without a copy in between where the frames
 //! are mapped, else through buffers.
 
+use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
 
 use crate::capture::{PagePlan, PageRun, plan_pages};
-use crate::control::Target;
+use crate::control::{Target, Tree};
 use crate::criu;
 use crate::memory::{Access, GuestMemory, MemoryError, PAGE_SIZE};
 use crate::sink::{PagesWriter, Sink};
@@ -22,27 +23,45 @@ const BATCH_RUNS: usize = 1024;
 /// How often pages are looked at again that the guest moved meanwhile.
 const ROUNDS: u32 = 10;
 
-/// Finds and writes the pages of the process in `snapshot`, and notes in it
+/// Finds and writes the pages of the processes in `snapshot`, and notes in it
 /// which they are. Returns their bytes.
 pub(super) fn write(
     memory: &GuestMemory,
-    target: &Target<'_>,
+    tree: &Tree<'_>,
     snapshot: &mut Snapshot,
     sink: &mut dyn Sink,
     observer: &mut dyn Observer,
 ) -> Result<u64, SaveError> {
-    let Some(mm) = snapshot.mms.get_mut(Id::new(0)) else { return Ok(0) };
-    let mut plan = plan_pages(target, mm)?;
-    mm.pages = plan.ranges();
-    let mm: Mm = mm.clone();
-    let total = plan.bytes();
+    let owners = owners(tree, snapshot);
+    let mut plans = BTreeMap::new();
+    for (&id, target) in &owners {
+        let Some(mm) = snapshot.mms.get_mut(id) else { continue };
+        let plan = plan_pages(target, mm)?;
+        mm.pages = plan.ranges();
+        plans.insert(id, plan);
+    }
+    let total = plans.values().map(PagePlan::bytes).sum();
+    let mut done = 0;
     for file in criu::pages_files(snapshot) {
+        let of_mm = (snapshot.mms.get(file.mm), owners.get(&file.mm), plans.remove(&file.mm));
+        let (Some(mm), Some(target), Some(plan)) = of_mm else { continue };
         let mut writer = sink.pages(&file.name, file.size)?;
-        Copy { memory, writer: &mut *writer, observer, total, done: 0 }.run(&plan)?;
-        plan = settle(memory, target, &mm, plan, &mut *writer)?;
+        Copy { memory, writer: &mut *writer, observer, total, done: &mut done }.run(&plan)?;
+        settle(memory, target, mm, plan, &mut *writer)?;
         writer.finish()?;
     }
-    Ok(plan.bytes())
+    Ok(done)
+}
+
+/// A process for each address space.
+fn owners<'a, 'k>(tree: &'a Tree<'k>, snapshot: &Snapshot) -> BTreeMap<Id<Mm>, &'a Target<'k>> {
+    let members: HashMap<u32, &Target<'k>> =
+        tree.members().iter().map(|target| (target.pid().cast_unsigned(), target)).collect();
+    snapshot
+        .processes
+        .iter()
+        .filter_map(|process| Some((process.mm, *members.get(&process.pid)?)))
+        .collect()
 }
 
 /// Frozen or not, a process's pages may be moved by its kernel (compaction,
@@ -54,11 +73,11 @@ fn settle(
     mm: &Mm,
     mut plan: PagePlan,
     writer: &mut dyn PagesWriter,
-) -> Result<PagePlan, SaveError> {
+) -> Result<(), SaveError> {
     for _ in 0..ROUNDS {
         let now = plan_pages(target, mm)?;
         if now == plan {
-            return Ok(plan);
+            return Ok(());
         }
         if now.ranges() != plan.ranges() {
             break;
@@ -92,7 +111,8 @@ struct Copy<'a> {
     writer: &'a mut dyn PagesWriter,
     observer: &'a mut dyn Observer,
     total: u64,
-    done: u64,
+    /// Bytes written, of earlier address spaces also.
+    done: &'a mut u64,
 }
 
 impl Copy<'_> {
@@ -112,8 +132,8 @@ impl Copy<'_> {
             return Err(SaveError::Interrupted);
         }
         self.writer.append(slices)?;
-        self.done += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
-        self.observer.pages(self.done, self.total);
+        *self.done += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
+        self.observer.pages(*self.done, self.total);
         Ok(())
     }
 }

@@ -10,13 +10,15 @@ use crate::sink::SinkReport;
 /// What a save did.
 #[derive(Clone, Debug, Serialize)]
 pub struct SaveReport {
-    /// The process.
+    /// The process at the root.
     pub pid: i32,
     /// Its name.
     pub comm: String,
-    /// How many threads it had.
+    /// How many processes there were with it, zombies and itself included.
+    pub processes: usize,
+    /// How many threads they had.
     pub threads: usize,
-    /// Bytes of its pages.
+    /// Bytes of their pages.
     pub page_bytes: u64,
     /// How guest memory was reached.
     pub memory: Access,

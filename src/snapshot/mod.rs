@@ -14,6 +14,7 @@ mod extended_state;
 mod files;
 mod kernel_string;
 mod limits;
+mod lineage;
 mod mm;
 mod process;
 mod registers;
@@ -22,6 +23,7 @@ mod table;
 mod thread;
 mod timer;
 mod vma;
+mod zombie;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,7 @@ pub use extended_state::{CetState, ExtendedState, LegacyState, XsaveState, compo
 pub use files::{Descriptor, FdTable, FileOwner, FilePath, FsContext, OpenFile, OpenFileKind};
 pub use kernel_string::KernelString;
 pub use limits::{RESOURCES, ResourceLimit};
+pub use lineage::{Kin, LineageProblem, lineage_problems};
 pub use mm::{Mm, PAGE_SIZE, PageRange};
 pub use process::{Process, ProcessState};
 pub use registers::Registers;
@@ -38,12 +41,16 @@ pub use table::{Id, Table};
 pub use thread::{Rseq, Scheduling, Seccomp, Thread};
 pub use timer::{Clocks, IntervalTimer, IntervalTimers, PosixTimer, TimerNotification};
 pub use vma::{Advice, MappedFile, Protection, Vma, VmaFlags, VmaKind};
+pub use zombie::Zombie;
 
 /// Frozen processes and all they share.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Processes, parents before children; the first is the root of the tree.
     pub processes: Vec<Process>,
+    /// Members of the tree that have ended and wait for their parent, in the
+    /// order in which `wait()` finds them.
+    pub zombies: Vec<Zombie>,
     /// Address spaces.
     pub mms: Table<Mm>,
     /// Descriptor tables.

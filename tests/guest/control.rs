@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
 use ovmigrate::attach::Attachment;
-use ovmigrate::control::{Deadline, Effect, Target, freeze, kill_frozen, send, thaw};
+use ovmigrate::control::{Deadline, Effect, Target, Tree, freeze, kill_held, send, thaw};
 use ovmigrate::inspect::{Process, processes};
 
 use crate::harness::{Guest, Guests, KernelLog, guests, rounds, wait_for};
@@ -151,9 +151,9 @@ fn kills_take_effect_under_load() {
         if round % 2 == 0 {
             assert_eq!(signal(&vm, pid, SIGKILL), Effect::Killed, "round {round}");
         } else {
-            let target = Target::find(&vm.kernel, pid).unwrap();
-            freeze(&vm.domain, &target, Deadline::within(WITHIN)).unwrap();
-            kill_frozen(&vm.domain, &target, Deadline::within(WITHIN)).unwrap();
+            let mut tree = Tree::alone(Target::find(&vm.kernel, pid).unwrap());
+            freeze(&vm.domain, &mut tree, Deadline::within(WITHIN)).unwrap();
+            kill_held(&vm.domain, &tree, Deadline::within(WITHIN)).unwrap();
         }
         guest.sh(&format!("while [ -d /proc/{pid} ]; do sleep 0.1; done"));
     }
@@ -170,21 +170,21 @@ fn a_frozen_process_stays_frozen_and_goes_on_after_the_thaw() {
     {
         let pid = start(guest, command);
         await_process(&vm, pid, |process| process.threads == threads && process.comm != "sh");
-        let target = Target::find(&vm.kernel, pid).unwrap();
+        let mut tree = Tree::alone(Target::find(&vm.kernel, pid).unwrap());
         let deadline = || Deadline::within(WITHIN);
         // Where each thread is, or that it runs. Its times tell less: a signal
         // makes a frozen thread look in the kernel, which costs time, too.
         let places = || guest.sh(&format!("cat /proc/{pid}/task/*/syscall"));
-        freeze(&vm.domain, &target, deadline()).unwrap();
+        freeze(&vm.domain, &mut tree, deadline()).unwrap();
         assert!(process(&vm, pid).unwrap().frozen);
-        assert!(freeze(&vm.domain, &target, deadline()).is_err(), "it is frozen already");
+        assert!(freeze(&vm.domain, &mut tree, deadline()).is_err(), "it is frozen already");
         // Nor does it move when the guest itself would have it.
         let before = places();
         guest.sh(&format!("kill -CONT {pid}; kill -STOP {pid}; kill -CONT {pid}; sleep 0.5"));
         assert_eq!(thread_states(guest, pid), "S".repeat(threads as usize));
         assert!(process(&vm, pid).unwrap().frozen);
         assert_eq!(places(), before);
-        thaw(&vm.domain, &target, deadline()).unwrap();
+        thaw(&vm.domain, &tree, deadline()).unwrap();
         assert!(!process(&vm, pid).unwrap().frozen);
         if command != "exec sleep 1000000" {
             wait_for("it runs again", || (places() != before).then_some(()));
@@ -201,9 +201,9 @@ fn a_stopped_process_can_be_frozen_and_thawed() {
     let pid = start(guest, THREADS);
     await_process(&vm, pid, |process| process.threads == 6);
     assert_eq!(signal(&vm, pid, SIGSTOP), Effect::Stopped);
-    let target = Target::find(&vm.kernel, pid).unwrap();
-    freeze(&vm.domain, &target, Deadline::within(WITHIN)).unwrap();
-    thaw(&vm.domain, &target, Deadline::within(WITHIN)).unwrap();
+    let mut tree = Tree::alone(Target::find(&vm.kernel, pid).unwrap());
+    freeze(&vm.domain, &mut tree, Deadline::within(WITHIN)).unwrap();
+    thaw(&vm.domain, &tree, Deadline::within(WITHIN)).unwrap();
     assert_eq!(thread_states(guest, pid), "TTTTTT");
     assert!(!process(&vm, pid).unwrap().frozen);
     assert_eq!(signal(&vm, pid, SIGCONT), Effect::Continued);

@@ -1,12 +1,13 @@
 //! Inventory, process tree and shared objects.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{CheckOptions, Findings, ImageFindings};
 use crate::criu::container::ImageKind;
 use crate::criu::inventory::IMG_VERSION;
 use crate::criu::proto::TaskKobjIdsEntry;
 use crate::criu::set::{ImageSet, ProcessImages};
+use crate::snapshot::{Kin, lineage_problems};
 
 /// `PID_MAX_LIMIT`: no kernel has a PID above it.
 const MAX_PID: u32 = 1 << 22;
@@ -29,9 +30,54 @@ pub fn check(set: &ImageSet, options: CheckOptions, findings: &mut Findings) {
     check_inventory(set, &mut findings.of(ImageKind::Inventory, 0, None));
     check_pstree(set, options, &mut findings.of(ImageKind::Pstree, 0, None));
     let Some(root) = &set.inventory.root_ids else { return };
-    for process in set.processes.iter().filter(|process| !process.is_zombie()) {
+    let mut shared = Shared::default();
+    for process in &set.processes {
         let pid = process.pstree.pid;
-        check_ids(&process.ids, root, &mut findings.of(ImageKind::Ids, pid, Some(pid)));
+        let found = &mut findings.of(ImageKind::Ids, pid, Some(pid));
+        if process.is_zombie() {
+            found.image = ImageKind::Core.file_name(pid);
+            check_zombie(process, found);
+        } else {
+            check_ids(&process.ids, root, found);
+            shared.check(process, found);
+        }
+    }
+}
+
+/// Restore lets it end with what it keeps of its wait status.
+fn check_zombie(process: &ProcessImages, found: &mut ImageFindings<'_>) {
+    let code = process.leader().and_then(|core| core.tc.as_ref()).map_or(0, |task| task.exit_code);
+    let by_signal = code & 0x7f != 0;
+    found.require(code & 0x80 == 0 && (by_signal || code & 0x8000 == 0), "tc.exit_code", || {
+        format!("{code:#x} would be changed by the restore")
+    });
+}
+
+/// What processes seen so far have, by its number.
+#[derive(Default)]
+struct Shared {
+    /// Objects by the field that names them.
+    seen: HashSet<(&'static str, u32)>,
+    /// Descriptor tables by PID.
+    tables: HashMap<u32, u32>,
+}
+
+impl Shared {
+    /// Restore makes each process an own one of all but descriptors, and shares
+    /// those with the parent only (`get_clone_mask()`, `criu/pstree.c`).
+    fn check(&mut self, process: &ProcessImages, found: &mut ImageFindings<'_>) {
+        let ids = &process.ids;
+        let parts = [("vm_id", ids.vm_id), ("fs_id", ids.fs_id), ("sighand_id", ids.sighand_id)];
+        for (field, id) in parts {
+            let new = self.seen.insert((field, id));
+            found.require(new, field, || format!("{id} is that of another process, too"));
+        }
+        let known = !self.seen.insert(("files_id", ids.files_id));
+        let of_parent = self.tables.get(&process.pstree.ppid) == Some(&ids.files_id);
+        found.require(!known || of_parent, "files_id", || {
+            format!("{} is that of a process that is not its parent", ids.files_id)
+        });
+        self.tables.insert(process.pstree.pid, ids.files_id);
     }
 }
 
@@ -59,7 +105,6 @@ fn check_inventory(set: &ImageSet, found: &mut ImageFindings<'_>) {
 
 fn check_pstree(set: &ImageSet, options: CheckOptions, found: &mut ImageFindings<'_>) {
     found.require(!set.processes.is_empty(), "", || "holds no process".into());
-    let pids: HashSet<u32> = set.processes.iter().map(|process| process.pstree.pid).collect();
     let mut tids = HashSet::new();
     let mut seen = HashSet::new();
     for (position, process) in set.processes.iter().enumerate() {
@@ -74,13 +119,44 @@ fn check_pstree(set: &ImageSet, options: CheckOptions, found: &mut ImageFindings
         }
         seen.insert(entry.pid);
         check_threads(process, &mut tids, found);
-        // Restore hangs on a session whose leader it cannot make, and takes
-        // the group's number away from a process that has it as PID.
-        for (field, id) in [("sid", entry.sid), ("pgid", entry.pgid)] {
-            found.require(options.shell_job || pids.contains(&id), field, || {
-                format!("{id} is of no process in the set, which takes --shell-job")
-            });
-        }
+    }
+    check_lineage(set, options, &tids, found);
+}
+
+/// Restore fails or hangs on sessions and groups that no order of forks makes.
+fn check_lineage(
+    set: &ImageSet,
+    options: CheckOptions,
+    tids: &HashSet<u32>,
+    found: &mut ImageFindings<'_>,
+) {
+    let Some(root) = set.processes.first().map(|process| &process.pstree) else { return };
+    // Those of the root are then replaced by those of `restore`.
+    let shell_job = options.shell_job && root.sid != root.pid;
+    let own = |id: u32, of_root: u32| if shell_job && id == of_root { root.pid } else { id };
+    let kin: Vec<Kin> = set
+        .processes
+        .iter()
+        .map(|process| &process.pstree)
+        .map(|entry| Kin {
+            pid: entry.pid,
+            ppid: entry.ppid,
+            pgid: own(entry.pgid, root.pgid),
+            sid: own(entry.sid, root.sid),
+        })
+        .collect();
+    let pids: HashSet<u32> = kin.iter().map(|kin| kin.pid).collect();
+    for problem in lineage_problems(&kin) {
+        found.process = Some(problem.pid);
+        found.add(if problem.of_session { "sid" } else { "pgid" }, problem.why);
+    }
+    for kin in &kin {
+        // A leader that is to be made for the group would have its ID.
+        let taken = tids.contains(&kin.pgid) && !pids.contains(&kin.pgid);
+        found.process = Some(kin.pid);
+        found.require(!taken && kin.pgid <= MAX_PID, "pgid", || {
+            format!("{} is that of a thread, or of none", kin.pgid)
+        });
     }
 }
 
@@ -88,6 +164,7 @@ fn check_threads(process: &ProcessImages, tids: &mut HashSet<u32>, found: &mut I
     let entry = &process.pstree;
     if process.is_zombie() {
         found.require(tids.insert(entry.pid), "pid", || "is not unique".into());
+        found.require((1..=MAX_PID).contains(&entry.pid), "pid", || "is none".into());
         return;
     }
     found.require(entry.threads.first() == Some(&entry.pid), "threads", || {

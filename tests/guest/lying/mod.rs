@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ovmigrate::capture;
-use ovmigrate::control::Target;
+use ovmigrate::control::{Target, Tree};
 use ovmigrate::inspect::{Details, processes};
 use ovmigrate::kernel::{AttachOptions, Kernel, KernelError, Knowledge, ProfileCache};
 use ovmigrate::linux::DECLARATIONS;
@@ -195,8 +195,9 @@ impl Trials<'_> {
         let _ = Details::of(&kernel, self.pid);
         step();
         let Ok(target) = Target::find(&kernel, self.pid) else { return reached };
-        let _ = capture::survey(&target);
-        if let Ok(snapshot) = capture::capture(&target) {
+        let Ok(tree) = Tree::of(target.clone()) else { return reached };
+        let _ = capture::survey(&tree);
+        if let Ok(snapshot) = capture::capture(&tree) {
             reached.captured =
                 snapshot.mms.iter().all(|(_, mm)| capture::plan_pages(&target, mm).is_ok());
         }

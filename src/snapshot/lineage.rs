@@ -1,0 +1,162 @@
+//! Whether a tree of processes can be made again.
+//!
+//! A session is made by `setsid()` and inherited from the parent only; a process
+//! group is joined by `setpgid()` within the session. A tree whose members have
+//! seen others end may have sessions that no order of forks makes again.
+
+use std::collections::{HashMap, HashSet};
+
+/// A process's place among others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kin {
+    /// Process ID.
+    pub pid: u32,
+    /// PID of the parent; of no meaning for the root.
+    pub ppid: u32,
+    /// Process group.
+    pub pgid: u32,
+    /// Session.
+    pub sid: u32,
+}
+
+/// A bond between processes that cannot be made again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineageProblem {
+    /// The process.
+    pub pid: u32,
+    /// Whether it is about its session, or else its group.
+    pub of_session: bool,
+    /// Why, as a clause.
+    pub why: String,
+}
+
+/// What of a tree, the root first and parents before children, `criu restore`
+/// cannot make again (`prepare_pstree_ids()`, `criu/pstree.c`).
+pub fn lineage_problems(tree: &[Kin]) -> Vec<LineageProblem> {
+    let Some(root) = tree.first() else { return Vec::new() };
+    let mut problems = Vec::new();
+    for (id, name) in [(root.sid, "session"), (root.pgid, "process group")] {
+        if id != root.pid {
+            let why = format!("it does not lead its {name}, {id} does");
+            problems.push(LineageProblem { pid: root.pid, of_session: name == "session", why });
+        }
+    }
+    let lineage = Lineage { of: tree.iter().map(|kin| (kin.pid, kin)).collect() };
+    let mut born_in = HashMap::new();
+    for kin in &tree[1..] {
+        let session = lineage.session(kin, &mut born_in).map_err(|why| (true, why));
+        if let Err((of_session, why)) =
+            session.and_then(|()| lineage.group(kin).map_err(|why| (false, why)))
+        {
+            problems.push(LineageProblem { pid: kin.pid, of_session, why });
+        }
+    }
+    problems
+}
+
+struct Lineage<'a> {
+    of: HashMap<u32, &'a Kin>,
+}
+
+impl Lineage<'_> {
+    /// A process has its parent's session, or one of its own, or that of an
+    /// ancestor, if all in between were in it and then made their own.
+    fn session(&self, kin: &Kin, born_in: &mut HashMap<u32, u32>) -> Result<(), String> {
+        let sid = kin.sid;
+        let parent = self.of.get(&kin.ppid);
+        if sid == kin.pid || parent.is_some_and(|parent| parent.sid == sid) {
+            return Ok(());
+        }
+        let lost = || match self.of.contains_key(&sid) {
+            true => format!("it is in the session of {sid}, which is no ancestor of it"),
+            false => format!("the leader of its session, {sid}, has ended"),
+        };
+        let mut ancestor = parent;
+        let mut passed = HashSet::new();
+        while let Some(between) = ancestor.filter(|ancestor| ancestor.pid != sid) {
+            let born = *born_in.entry(between.pid).or_insert(sid);
+            if born != sid || between.sid != between.pid || !passed.insert(between.pid) {
+                return Err(format!(
+                    "it is in session {sid}, which its parent cannot have been in before its own"
+                ));
+            }
+            ancestor = self.of.get(&between.ppid);
+        }
+        ancestor.map(drop).ok_or_else(lost)
+    }
+
+    /// A group is led by a process of the same session. Where the leader has
+    /// ended, CRIU makes one for as long as it takes.
+    fn group(&self, kin: &Kin) -> Result<(), String> {
+        match self.of.get(&kin.pgid) {
+            Some(leader) if leader.sid != kin.sid => {
+                Err(format!("its process group {} is in another session", kin.pgid))
+            }
+            Some(leader) if leader.pgid != leader.pid => {
+                Err(format!("its process group {0} is one that {0} has left", kin.pgid))
+            }
+            Some(_) => Ok(()),
+            None if kin.pgid > 1 => Ok(()),
+            None => Err(format!("its process group is {}", kin.pgid)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kin(pid: u32, ppid: u32, pgid: u32, sid: u32) -> Kin {
+        Kin { pid, ppid, pgid, sid }
+    }
+
+    fn problems_of(rest: &[Kin]) -> Vec<LineageProblem> {
+        let tree: Vec<Kin> = [kin(10, 0, 10, 10)].into_iter().chain(rest.iter().copied()).collect();
+        lineage_problems(&tree)
+    }
+
+    #[test]
+    fn what_forks_make_is_no_problem() {
+        let good = [
+            kin(11, 10, 10, 10),
+            kin(12, 10, 12, 10),
+            kin(13, 12, 12, 10),
+            // A session of its own, and a group in it.
+            kin(14, 10, 14, 14),
+            kin(15, 14, 15, 14),
+            // Forked by 14 before its `setsid()`.
+            kin(16, 14, 12, 10),
+            // The leader of its group has ended.
+            kin(17, 10, 99, 10),
+        ];
+        assert_eq!(problems_of(&good), []);
+    }
+
+    #[test]
+    fn what_no_fork_makes_is_told() {
+        let told = |rest: &[Kin], pid: u32, why: &str| {
+            let problems = problems_of(rest);
+            assert!(
+                problems.iter().any(|problem| problem.pid == pid && problem.why.contains(why)),
+                "{rest:?}: {problems:?}"
+            );
+        };
+        told(&[kin(11, 10, 77, 77)], 11, "the leader of its session, 77, has ended");
+        told(&[kin(11, 10, 11, 11), kin(12, 10, 11, 11)], 12, "no ancestor");
+        told(&[kin(11, 10, 11, 11), kin(12, 10, 11, 10)], 12, "in another session");
+        told(&[kin(11, 10, 10, 10), kin(12, 10, 11, 10)], 12, "has left");
+        told(&[kin(11, 10, 1, 10)], 11, "its process group is 1");
+        // 12 was born in the session of 10 or of 11.
+        let both =
+            [kin(11, 10, 11, 11), kin(12, 11, 12, 12), kin(13, 12, 11, 11), kin(14, 12, 10, 10)];
+        told(&both, 14, "cannot have been in");
+        let root = lineage_problems(&[kin(10, 0, 7, 7)]);
+        assert_eq!(root.len(), 2, "{root:?}");
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let circle = [kin(11, 12, 11, 11), kin(12, 11, 12, 12), kin(13, 12, 13, 99)];
+        assert!(!problems_of(&circle).is_empty());
+    }
+}
