@@ -18,6 +18,7 @@ mod process;
 mod registers;
 mod sharing;
 mod signals;
+mod system_call;
 mod thread;
 mod timers;
 pub mod xsave;

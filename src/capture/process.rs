@@ -92,7 +92,7 @@ pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Proc
     let leader = target.leader();
     let signal = leader.signal_struct()?;
     let timers = PosixTimers::read(target, &Now::new(target)?)?;
-    let reader = thread::Reader::new(target, &timers)?;
+    let reader = thread::Reader::new(target, &timers, now)?;
     let threads = target
         .threads()?
         .iter()

@@ -1,33 +1,26 @@
 //! User registers of a frozen thread, as they are to be when it goes on.
-//!
-//! A frozen thread is in the kernel's signal code. When it leaves that code in
-//! the ordinary way, the kernel finishes an interrupted system call; a process
-//! that is restored does not come by there, so this is done here, as CRIU does
-//! it after `ptrace` (`compel/arch/x86/src/lib/infect.c`).
-
-use nix::errno::Errno;
 
 use crate::kernel::KernelError;
 use crate::linux::{PtRegs, Struct, Task};
 use crate::memory::{AddressSpace, GuestVirt, MemoryError};
 use crate::snapshot::Registers;
 
-/// In-kernel results that ask for a restart (`include/linux/errno.h`).
-const ERESTARTSYS: i64 = 512;
-const ERESTARTNOINTR: i64 = 513;
-const ERESTARTNOHAND: i64 = 514;
-const ERESTART_RESTARTBLOCK: i64 = 516;
-/// Bytes of the `syscall` instruction.
-const SYSCALL_LEN: u64 = 2;
+use super::system_call::{self, Handler};
 
 /// Offsets in `struct rseq` and `struct rseq_cs` (`include/uapi/linux/rseq.h`).
 const RSEQ_CS_POINTER: u64 = 8;
 const RSEQ_CS_SIZE: usize = 32;
 
-/// The general-purpose registers of a frozen thread.
-pub(super) fn read(thread: &Task<'_>, space: &AddressSpace) -> Result<Registers, KernelError> {
+/// The general-purpose registers of a frozen thread that is about to run
+/// `handler`; `now` is `CLOCK_MONOTONIC` in nanoseconds.
+pub(super) fn read(
+    thread: &Task<'_>,
+    space: &AddressSpace,
+    handler: Option<Handler>,
+    now: u64,
+) -> Result<Registers, KernelError> {
     let mut registers = raw(thread)?;
-    finish_system_call(&mut registers);
+    system_call::finish(&mut registers, &thread.restart_block()?, handler, now)?;
     leave_critical_section(&mut registers, thread.rseq()?, space)?;
     Ok(registers)
 }
@@ -77,23 +70,6 @@ fn raw(thread: &Task<'_>) -> Result<Registers, KernelError> {
     })
 }
 
-/// What `arch_do_signal_or_restart()` (`arch/x86/kernel/signal.c`) does when
-/// there is no handler to run, except that a call with a restart block ends
-/// with `EINTR`: the block is kernel state that no image holds.
-fn finish_system_call(registers: &mut Registers) {
-    if registers.orig_ax.cast_signed() < 0 {
-        return;
-    }
-    match -registers.ax.cast_signed() {
-        ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND => {
-            registers.ax = registers.orig_ax;
-            registers.ip = registers.ip.wrapping_sub(SYSCALL_LEN);
-        }
-        ERESTART_RESTARTBLOCK => registers.ax = (-(Errno::EINTR as i64)).cast_unsigned(),
-        _ => {}
-    }
-}
-
 /// Moves the instruction pointer out of a restartable sequence, as the kernel
 /// does when it preempts or signals a thread (`rseq_ip_fixup()`,
 /// `kernel/rseq.c`).
@@ -131,40 +107,5 @@ fn read_user(space: &AddressSpace, addr: u64, buf: &mut [u8]) -> Result<bool, Ke
         Ok(()) => Ok(true),
         Err(MemoryError::NotMapped(_) | MemoryError::OutOfRange { .. }) => Ok(false),
         Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(orig_ax: i64, ax: i64) -> (u64, i64) {
-        let mut registers = Registers {
-            orig_ax: orig_ax.cast_unsigned(),
-            ax: ax.cast_unsigned(),
-            ip: 0x1002,
-            ..Registers::default()
-        };
-        finish_system_call(&mut registers);
-        (registers.ip, registers.ax.cast_signed())
-    }
-
-    #[test]
-    fn an_interrupted_call_is_made_again() {
-        for code in [ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND] {
-            assert_eq!(after(202, -code), (0x1000, 202));
-        }
-    }
-
-    #[test]
-    fn a_call_with_a_restart_block_ends_with_eintr() {
-        assert_eq!(after(35, -ERESTART_RESTARTBLOCK), (0x1002, -4));
-    }
-
-    #[test]
-    fn a_finished_call_and_an_interrupt_are_left_alone() {
-        assert_eq!(after(0, 17), (0x1002, 17));
-        assert_eq!(after(0, -4), (0x1002, -4));
-        assert_eq!(after(-1, -ERESTARTSYS), (0x1002, -ERESTARTSYS));
     }
 }

@@ -1,15 +1,21 @@
 //! Signal handlers and pending signals.
 
 use crate::control::Target;
-use crate::linux::SigPending;
+use crate::linux::{SigPending, Struct, Task};
 use crate::snapshot::{SIGINFO_SIZE, SigAction, SigHand, SigInfo, SigSet};
 
 use super::error::CaptureError;
+use super::system_call::Handler;
 use super::timers::PosixTimers;
 
 /// `SI_USER` with sender 0, as `collect_signal()` makes up for a signal whose
 /// queue entry could not be allocated, is all zeros but for the number.
 const SI_SIGNO: usize = 0;
+
+/// `SIG_IGN`; `SIG_DFL` is 0.
+const SIG_IGN: u64 = 1;
+/// `SA_RESTART` (`arch/x86/include/uapi/asm/signal.h`).
+const SA_RESTART: u64 = 0x1000_0000;
 
 /// What the process does on each signal.
 pub(super) fn handlers(target: &Target<'_>) -> Result<SigHand, CaptureError> {
@@ -45,4 +51,60 @@ pub(super) fn pending(
         pending.push(SigInfo(info));
     }
     Ok(pending)
+}
+
+/// Which signals that are pending a thread takes when it goes on.
+pub(super) struct Deliveries<'k> {
+    /// All threads, the leader first.
+    threads: Vec<Task<'k>>,
+    /// Signals pending for the process.
+    shared: SigSet,
+    handlers: SigHand,
+}
+
+impl<'k> Deliveries<'k> {
+    pub(super) fn of(target: &Target<'k>) -> Result<Self, CaptureError> {
+        let shared = target.leader().signal_struct()?.shared_pending()?.signal()?;
+        Ok(Self { threads: target.threads()?, shared: SigSet(shared), handlers: handlers(target)? })
+    }
+
+    /// What the thread runs first when it goes on: a system call that it is in
+    /// ends by it. None where the call put a mask of its own in place: made
+    /// again, it takes the signal under that mask.
+    pub(super) fn handler(&self, thread: &Task<'_>) -> Result<Option<Handler>, CaptureError> {
+        if thread.restore_sigmask()?.unwrap_or(false) {
+            return Ok(None);
+        }
+        let own = SigSet(thread.pending()?.signal()?);
+        let blocked = SigSet(thread.blocked()?);
+        // `dequeue_signal()`: its own first.
+        for (pending, is_own) in [(own, true), (self.shared, false)] {
+            for (signal, action) in (1..).zip(&self.handlers.actions) {
+                let caught = action.handler > SIG_IGN;
+                if !caught || !pending.contains(signal) || blocked.contains(signal) {
+                    continue;
+                }
+                if is_own || self.takes(thread, signal)? {
+                    let restarts = action.flags & SA_RESTART != 0;
+                    return Ok(Some(if restarts {
+                        Handler::Restarts
+                    } else {
+                        Handler::Interrupts
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it is this thread that takes a signal to the process. Any may
+    /// that does not block it; `complete_signal()` prefers the leader.
+    fn takes(&self, thread: &Task<'_>, signal: u32) -> Result<bool, CaptureError> {
+        for other in &self.threads {
+            if !SigSet(other.blocked()?).contains(signal) {
+                return Ok(other.addr() == thread.addr());
+            }
+        }
+        Ok(false)
+    }
 }

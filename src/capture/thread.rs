@@ -9,6 +9,7 @@ use crate::snapshot::{
 };
 
 use super::error::CaptureError;
+use super::signals::Deliveries;
 use super::timers::PosixTimers;
 use super::xsave::{ComponentLayout, XsaveLayout, parse, parse_fxsave};
 use super::{registers, signals};
@@ -26,28 +27,37 @@ const RSEQ_LEN: u32 = 32;
 const XSAVE_HEADER_END: usize = 576;
 
 /// Reads threads of one process.
-pub(super) struct Reader<'a> {
+pub(super) struct Reader<'a, 'k> {
     timers: &'a PosixTimers,
+    deliveries: Deliveries<'k>,
+    /// `CLOCK_MONOTONIC` in nanoseconds.
+    now: u64,
     space: AddressSpace,
     layout: XsaveLayout,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(target: &Target<'_>, timers: &'a PosixTimers) -> Result<Self, CaptureError> {
+impl<'a, 'k> Reader<'a, 'k> {
+    pub(super) fn new(
+        target: &Target<'k>,
+        timers: &'a PosixTimers,
+        now: u64,
+    ) -> Result<Self, CaptureError> {
         let leader = target.leader();
         let mm = leader.mm()?;
         let mm = mm.ok_or(CaptureError::Missing { pid: target.pid(), what: "memory" })?;
         let layout = xsave_layout(leader.kernel(), leader.xfeatures()?)?;
-        Ok(Self { timers, space: mm.space()?, layout })
+        let deliveries = Deliveries::of(target)?;
+        Ok(Self { timers, deliveries, now, space: mm.space()?, layout })
     }
 
     pub(super) fn read(&self, thread: &Task<'_>) -> Result<Thread, CaptureError> {
         let tid = thread.pid()?;
         let cred = thread.cred()?.ok_or(CaptureError::Missing { pid: tid, what: "credentials" })?;
+        let handler = self.deliveries.handler(thread)?;
         Ok(Thread {
             tid: tid.cast_unsigned(),
             comm: name(thread)?.into(),
-            registers: registers::read(thread, &self.space)?,
+            registers: registers::read(thread, &self.space, handler, self.now)?,
             extended_state: self.extended_state(thread)?,
             blocked: SigSet(blocked(thread)?),
             pending: signals::pending(thread.pending()?, self.timers)?,
