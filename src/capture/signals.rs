@@ -69,14 +69,14 @@ impl<'k> Deliveries<'k> {
     }
 
     /// What the thread runs first when it goes on: a system call that it is in
-    /// ends by it. None where the call put a mask of its own in place: made
-    /// again, it takes the signal under that mask.
+    /// ends by it. Where the call has put a mask of its own in place, signals
+    /// that only the mask before it blocks do not count: made again, the call
+    /// takes them.
     pub(super) fn handler(&self, thread: &Task<'_>) -> Result<Option<Handler>, CaptureError> {
-        if thread.restore_sigmask()?.unwrap_or(false) {
-            return Ok(None);
-        }
         let own = SigSet(thread.pending()?.signal()?);
-        let blocked = SigSet(thread.blocked()?);
+        let before_call =
+            if thread.restore_sigmask()?.unwrap_or(false) { thread.saved_sigmask()? } else { 0 };
+        let blocked = SigSet(thread.blocked()? | before_call);
         // `dequeue_signal()`: its own first.
         for (pending, is_own) in [(own, true), (self.shared, false)] {
             for (signal, action) in (1..).zip(&self.handlers.actions) {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Guest, Job, WITHOUT_RSEQ, guests, ovmigrate, wait_for};
+use crate::harness::{Guest, Job, WITHOUT_RSEQ, guests, wait_for};
 
 /// How long the calls take that take a time, in seconds.
 const LIMIT: u32 = 30;
@@ -115,7 +115,7 @@ fn calls_go_on_with_the_time_they_have_left() {
     end_all(&job, &CALLS.map(|(call, _, theirs)| (call, theirs)).into());
 }
 
-/// A signal that comes while a process is frozen ends its call as it would have
+/// A signal that comes while a process is held ends its call as it would have
 /// ended there; made again, the call would wait for another signal.
 #[test]
 fn a_signal_that_waits_ends_the_call() {
@@ -123,11 +123,12 @@ fn a_signal_that_waits_ends_the_call() {
     for call in ["pause", "nanosleep", "sigsuspend"] {
         let job = guests.start("sleepers", &[call, "3000"], "1 begin");
         job.wait_for_states(&['S']);
-        let pid = job.pid.to_string();
-        let at = ["--domain", guests.source.name, "--pid", &pid];
-        ovmigrate(["freeze"].iter().chain(&at)).stdout();
+        job.kill("STOP");
+        job.wait_for_states(&['T']);
         job.kill("USR1");
         let restored = job.migrate(&guests, &[]);
+        restored.wait_for_states(&['T']);
+        restored.kill("CONT");
         let returned = format!("1 returned {INTERRUPTED}");
         wait_for(&format!("{call} ends"), || restored.log().contains(&returned).then_some(()));
         std::fs::remove_dir_all(guests.images()).unwrap();
