@@ -123,6 +123,7 @@ fn save_once(attachment: &Attachment, pid: i32, dir: &Path) -> Result<SaveReport
         freeze: Freeze::Trap,
         afterwards: Afterwards::LeaveRunning,
         timeout: TIMEOUT,
+        for_criu: None,
     };
     let sink = || DirectorySink::create(&images).map(|sink| Box::new(sink) as _);
     Ok(save(attachment, pid, options, sink, &mut Silent)?)

@@ -79,6 +79,7 @@ pub fn limit(attachment: &Attachment, pid: i32, place: &Path) -> Result<Limit, B
         freeze: Freeze::Trap,
         afterwards: Afterwards::LeaveRunning,
         timeout: Duration::from_secs(10),
+        for_criu: None,
     };
     let sink = || DirectorySink::create(&images).map(|sink| Box::new(sink) as _);
     let save = save(attachment, pid, options, sink, &mut Silent)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use ovmigrate::criu::CriuVersion;
 use ovmigrate::save::{self, Afterwards, Observer, SaveOptions, SaveReport};
 use ovmigrate::sink::DirectorySink;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -54,6 +55,10 @@ pub struct Save {
     /// How long the process may take to freeze, and to die.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// The version of CRIU that is to restore the images: what it would lose is
+    /// refused. Without it that is found at the restore.
+    #[arg(long, value_name = "VERSION")]
+    for_criu: Option<CriuVersion>,
     /// Only list what stands in the way, as `ovmigrate check` does.
     #[arg(long)]
     dry_run: bool,
@@ -85,6 +90,7 @@ impl Save {
             },
             afterwards: self.afterwards(),
             timeout: self.timeout,
+            for_criu: self.for_criu,
         };
         let sink = || DirectorySink::create(dir).map(|sink| Box::new(sink) as _);
         let mut progress = Progress::new()?;

@@ -22,9 +22,10 @@ mod set;
 mod store;
 mod timens;
 mod timers;
+mod version;
 mod vma;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use thiserror::Error;
 
@@ -36,6 +37,7 @@ pub use container::{
 use ids::FileIds;
 pub use set::{ImageSet, ProcessImages};
 pub use store::{ImageDirectory, ImageStore};
+pub use version::{CriuVersion, Need, NoVersion};
 
 use crate::snapshot::{Id, Mm, Process, Snapshot};
 
@@ -133,6 +135,15 @@ fn process_images(
     images.add(ImageKind::Pagemap, pid, pagemap::image(mm, pages_id(process.mm), files)?);
     images.add(ImageKind::Fs, pid, fs::image(snapshot, process.fs, files)?);
     Ok(())
+}
+
+/// What a snapshot has that needs a later version of CRIU than the oldest.
+///
+/// # Errors
+/// As [`images`].
+pub fn needs(snapshot: &Snapshot) -> Result<Vec<Need>, EncodeError> {
+    let images = images(snapshot)?.into_iter().map(|image| (image.name, image.bytes));
+    Ok(ImageSet::decoded(&images.collect::<BTreeMap<_, _>>()).needs())
 }
 
 /// The pages files that belong to the images of a snapshot.

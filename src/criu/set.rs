@@ -56,6 +56,11 @@ impl ProcessImages {
 }
 
 impl ImageSet {
+    /// Decodes a set of our own making.
+    pub(super) fn decoded(store: &dyn ImageStore) -> Self {
+        Self::read(store, &mut Findings::default())
+    }
+
     /// Decodes a set. Images that are missing or damaged are told and stay
     /// empty.
     pub(super) fn read(store: &dyn ImageStore, findings: &mut Findings) -> Self {

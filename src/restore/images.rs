@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
-use crate::criu::{self, CheckOptions, ImageDirectory};
+use crate::criu::{self, CheckOptions, ImageDirectory, Need};
 
 /// What a ustar header has room for without an extension.
 const MAX_NAME: usize = 100;
@@ -30,6 +30,8 @@ pub(super) struct ImageSet {
     pub files: Vec<ExpectedFile>,
     /// XSAVE components that the registers use, by bit.
     pub xfeatures: u64,
+    /// What older versions of CRIU would lose.
+    pub needs: Vec<Need>,
 }
 
 /// One image.
@@ -88,6 +90,7 @@ impl ImageSet {
             tids: pids.iter().copied().chain(threads).chain(leaders).collect(),
             foreign_session,
             xfeatures: xsave.fold(0, |all, xsave| all | xsave.xstate_bv),
+            needs: set.needs(),
             pids,
             ..Self::empty(dir)
         }
@@ -104,6 +107,7 @@ impl ImageSet {
             foreign_session: false,
             files: Vec::new(),
             xfeatures: 0,
+            needs: Vec::new(),
         }
     }
 

@@ -8,11 +8,9 @@ use std::time::Duration;
 use super::error::RestoreError;
 use super::images::{ExpectedFile, ImageSet};
 use super::session::Session;
+use crate::criu::{CriuVersion, Need};
 
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// The oldest CRIU that reads the images.
-const MIN_CRIU: (u32, u32) = (3, 17);
 
 /// Room for CRIU's log, in bytes.
 const LOG_ROOM: u64 = 16 << 20;
@@ -111,7 +109,7 @@ impl Guest {
 
     /// Where the images can go, or all that is in the way.
     fn place(&self, images: &ImageSet) -> Result<Place, Vec<String>> {
-        let mut problems = self.tool_problems();
+        let mut problems = self.tool_problems(&images.needs);
         problems.extend(self.pid_problems(images));
         problems.extend(self.file_problems(&images.files));
         problems.extend(self.cpu_problems(images.xfeatures));
@@ -122,19 +120,28 @@ impl Guest {
         }
     }
 
-    fn tool_problems(&self) -> Vec<String> {
+    fn tool_problems(&self, needs: &[Need]) -> Vec<String> {
         let lacks = self.lacks.iter().map(|tool| format!("{tool} is not installed"));
         let mut problems: Vec<String> = lacks.collect();
         if !self.lacks.iter().any(|tool| tool == "criu") {
-            let mut numbers = self.criu.split('.').map_while(|part| part.parse::<u32>().ok());
-            let version = numbers.next().zip(numbers.next());
-            if version.is_none_or(|version| version < MIN_CRIU) {
-                let (major, minor) = MIN_CRIU;
-                let found = &self.criu;
-                problems.push(format!("CRIU {major}.{minor} or later is needed, it has {found:?}"));
-            }
+            problems.extend(self.criu_problems(needs));
         }
         problems
+    }
+
+    /// What is not known to its version is skipped there in silence.
+    fn criu_problems(&self, needs: &[Need]) -> Vec<String> {
+        match self.criu.parse::<CriuVersion>() {
+            Ok(version) if version >= CriuVersion::OLDEST => needs
+                .iter()
+                .filter(|need| need.since > version)
+                .map(|need| format!("its CRIU {version} would lose {need}"))
+                .collect(),
+            _ => {
+                let (oldest, found) = (CriuVersion::OLDEST, &self.criu);
+                vec![format!("CRIU {oldest} or later is needed, it has {found:?}")]
+            }
+        }
     }
 
     fn pid_problems(&self, images: &ImageSet) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use crate::capture::CaptureError;
 use crate::control::ControlError;
-use crate::criu::{CheckError, EncodeError};
+use crate::criu::{CheckError, CriuVersion, EncodeError, Need};
 use crate::domain::DomainError;
 use crate::kernel::KernelError;
 use crate::memory::MemoryError;
@@ -35,6 +35,17 @@ pub enum SaveError {
     /// The finished images would not restore.
     #[error("the images would not restore and were removed: {0}")]
     Check(#[from] CheckError),
+    /// The version of CRIU that the images are for would lose something.
+    #[error(
+        "CRIU {version} would lose {}; the process runs on",
+        .needs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    NotFor {
+        /// The version.
+        version: CriuVersion,
+        /// What it would lose.
+        needs: Vec<Need>,
+    },
     /// There is no memory for pages on their way.
     #[error("cannot buffer pages: {0}")]
     Buffer(std::io::Error),

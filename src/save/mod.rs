@@ -21,9 +21,10 @@ use std::time::{Duration, Instant};
 use crate::attach::Attachment;
 use crate::capture::{CaptureError, Mark, capture, survey};
 use crate::control::{Target, Tree};
-use crate::criu::{self, CheckOptions};
+use crate::criu::{self, CheckOptions, CriuVersion};
 use crate::memory::Access;
 use crate::sink::{Sink, SinkError, SinkReport};
+use crate::snapshot::Snapshot;
 
 pub use error::SaveError;
 pub use hold::{Freeze, Hold};
@@ -50,6 +51,8 @@ pub struct SaveOptions {
     pub afterwards: Afterwards,
     /// How long it may take to freeze, and to die.
     pub timeout: Duration,
+    /// The version of CRIU that is to restore the images, where it is known.
+    pub for_criu: Option<CriuVersion>,
 }
 
 /// What a save tells while it runs.
@@ -89,7 +92,7 @@ pub fn save(
     let mut hold = Hold::freeze(attachment, tree, options.freeze, options.timeout)?;
     let frozen_at = Instant::now();
     observer.frozen(pid);
-    let transaction = Transaction { attachment, observer };
+    let transaction = Transaction { attachment, for_criu: options.for_criu, observer };
     match transaction.run(&mut hold, sink) {
         Ok(written) => finish(options, hold, frozen_at, surveyed, written),
         Err(error) => Err(hold.let_go(error)),
@@ -101,6 +104,13 @@ fn refuse_obstacles(tree: &Tree<'_>) -> Result<(), SaveError> {
         obstacles if obstacles.is_empty() => Ok(()),
         obstacles => Err(CaptureError::Obstacles(obstacles).into()),
     }
+}
+
+/// What a version of CRIU does not know it skips in silence.
+fn refuse_what_is_lost(snapshot: &Snapshot, version: CriuVersion) -> Result<(), SaveError> {
+    let mut needs = criu::needs(snapshot)?;
+    needs.retain(|need| need.since > version);
+    if needs.is_empty() { Ok(()) } else { Err(SaveError::NotFor { version, needs }) }
 }
 
 /// Kills the processes, lets them go or leaves them, their images being
@@ -156,6 +166,7 @@ struct Written {
 /// The part of a save during which the process is frozen and nothing is final.
 struct Transaction<'a> {
     attachment: &'a Attachment,
+    for_criu: Option<CriuVersion>,
     observer: &'a mut dyn Observer,
 }
 
@@ -172,6 +183,9 @@ impl Transaction<'_> {
         let paused = pause.resume()?;
         let (mut snapshot, mark) = captured?;
         hold.describe_to(&mut snapshot);
+        if let Some(version) = self.for_criu {
+            refuse_what_is_lost(&snapshot, version)?;
+        }
         let captured = lap();
 
         let memory = self.attachment.kernel.space().memory();

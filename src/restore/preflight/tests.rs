@@ -57,6 +57,25 @@ fn everything_that_is_in_the_way_is_listed() {
 }
 
 #[test]
+fn what_an_older_criu_would_lose_is_named() {
+    let need =
+        |field, since: &str| Need { pid: 9, what: "it", field, since: since.parse().unwrap() };
+    let set = ImageSet { needs: vec![need("a.b", "3.18"), need("c", "4.1")], ..images(0) };
+    let problems = |version: &str| {
+        guest(&ABLE.replace("3.17.1", version)).place(&set).err().unwrap_or_default()
+    };
+    assert_eq!(
+        problems("3.17.1"),
+        [
+            "its CRIU 3.17.1 would lose it of process 9, as a.b came with CRIU 3.18",
+            "its CRIU 3.17.1 would lose it of process 9, as c came with CRIU 4.1",
+        ]
+    );
+    assert_eq!(problems("4.0").len(), 1);
+    assert_eq!(problems("4.1.1"), Vec::<String>::new());
+}
+
+#[test]
 fn files_are_compared_by_their_number() {
     let set = ImageSet {
         files: vec![file("/a", 1), file("/b", 2), file("/c", 3), file("/d", 4)],

@@ -1,0 +1,246 @@
+//! Versions of CRIU, and what the older ones lose.
+//!
+//! A version skips fields of images in silence that it does not know. So what a
+//! set needs is compared with the version that is to restore it. What a process
+//! has by default, and a restored one as well, needs nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::core::task_state;
+use super::proto::{TaskCoreEntry, ThreadCoreEntry};
+use super::set::{ImageSet, ProcessImages};
+
+/// A release of CRIU.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CriuVersion(u32, u32, u32);
+
+/// Text that names no version.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is no version of CRIU, such as 3.17.1")]
+pub struct NoVersion(String);
+
+impl CriuVersion {
+    /// The oldest that reads the images.
+    pub const OLDEST: Self = Self::new(3, 17);
+
+    const fn new(major: u32, minor: u32) -> Self {
+        Self(major, minor, 0)
+    }
+}
+
+/// `3.17`, `4.1.1`, also with what a distribution adds behind.
+impl FromStr for CriuVersion {
+    type Err = NoVersion;
+
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let end = text.find(|letter: char| letter != '.' && !letter.is_ascii_digit());
+        let mut numbers = text[..end.unwrap_or(text.len())].split('.').map(str::parse);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor)), patch) => {
+                Ok(Self(major, minor, patch.and_then(Result::ok).unwrap_or(0)))
+            }
+            _ => Err(NoVersion(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for CriuVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(major, minor, patch) = self;
+        write!(f, "{major}.{minor}")?;
+        if *patch == 0 { Ok(()) } else { write!(f, ".{patch}") }
+    }
+}
+
+/// A field that came with a version of CRIU.
+struct Field {
+    /// What it holds.
+    what: &'static str,
+    /// Its path.
+    path: &'static str,
+    /// The version: the first whose `images/*.proto` has it.
+    since: CriuVersion,
+    /// Whether a process has something there that is not the default.
+    used: fn(&ProcessImages) -> bool,
+}
+
+/// `FD_TYPES` PIDFD.
+const PIDFD: i32 = 20;
+/// What stops a process where the image does not say.
+const SIGSTOP: u32 = 19;
+
+/// Fields that older versions skip.
+static FIELDS: [Field; 5] = [
+    Field {
+        what: "the signal that it was stopped by",
+        path: "tc.stop_signo",
+        since: CriuVersion::new(3, 18),
+        used: |process| {
+            task(process, |task| {
+                let stopped = task.task_state == task_state::STOPPED;
+                stopped && task.stop_signo.is_some_and(|signal| signal != SIGSTOP)
+            })
+        },
+    },
+    Field {
+        what: "its membarrier registrations",
+        path: "tc.membarrier_registration_mask",
+        since: CriuVersion::new(3, 19),
+        used: |process| {
+            task(process, |task| task.membarrier_registration_mask.unwrap_or_default() != 0)
+        },
+    },
+    Field {
+        what: "no_new_privs",
+        path: "thread_core.creds.no_new_privs",
+        since: CriuVersion::new(3, 19),
+        used: |process| {
+            threads(process, |thread| {
+                let creds = thread.creds.as_ref();
+                creds.is_some_and(|creds| creds.no_new_privs.unwrap_or_default() != 0)
+            })
+        },
+    },
+    Field {
+        what: "its ambient capabilities",
+        path: "thread_core.creds.cap_amb",
+        since: CriuVersion::new(4, 1),
+        used: |process| {
+            threads(process, |thread| {
+                let creds = thread.creds.as_ref();
+                creds.is_some_and(|creds| creds.cap_amb.iter().any(|&word| word != 0))
+            })
+        },
+    },
+    Field {
+        what: "a pidfd",
+        path: "fdinfo.type",
+        since: CriuVersion::new(4, 1),
+        used: |process| process.fdinfo.iter().any(|fd| fd.r#type == PIDFD),
+    },
+];
+
+fn task(process: &ProcessImages, holds: impl Fn(&TaskCoreEntry) -> bool) -> bool {
+    process.leader().and_then(|core| core.tc.as_ref()).is_some_and(holds)
+}
+
+fn threads(process: &ProcessImages, holds: impl Fn(&ThreadCoreEntry) -> bool) -> bool {
+    process.cores.values().filter_map(|core| core.thread_core.as_ref()).any(holds)
+}
+
+/// Something of a process that needs a version of CRIU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Need {
+    /// The process.
+    pub pid: u32,
+    /// What it has.
+    pub what: &'static str,
+    /// The field that holds it, by its path in the image.
+    pub field: &'static str,
+    /// The version that the field came with.
+    pub since: CriuVersion,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, what, field, since } = self;
+        write!(f, "{what} of process {pid}, as {field} came with CRIU {since}")
+    }
+}
+
+impl ImageSet {
+    /// What a set has that needs a later version than the oldest.
+    pub fn needs(&self) -> Vec<Need> {
+        let of_process = |process: &ProcessImages| {
+            let used: Vec<_> = FIELDS.iter().filter(|field| (field.used)(process)).collect();
+            let pid = process.pstree.pid;
+            used.into_iter().map(move |field| Need {
+                pid,
+                what: field.what,
+                field: field.path,
+                since: field.since,
+            })
+        };
+        self.processes.iter().flat_map(of_process).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::criu::proto::FdinfoEntry;
+    use crate::criu::sample;
+    use crate::criu::{CheckOptions, check};
+
+    fn sample() -> ImageSet {
+        check(&sample::image_set(), CheckOptions::default()).expect("a good set")
+    }
+
+    #[test]
+    fn versions_are_told_apart() {
+        let version = |text: &str| text.parse::<CriuVersion>().unwrap();
+        assert!(version("3.17") < version("3.17.1") && version("3.19") < version("4.0"));
+        assert_eq!(version("4.1.1-1+b1"), CriuVersion(4, 1, 1));
+        assert_eq!(version("4.2").to_string(), "4.2");
+        assert_eq!(version("3.17.1").to_string(), "3.17.1");
+        for text in ["", "4", "four", ".", "4.", "-4.1", "99999999999.1"] {
+            assert!(text.parse::<CriuVersion>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_default_needs_nothing() {
+        assert_eq!(sample().needs(), []);
+    }
+
+    #[test]
+    fn each_field_is_found_where_it_is_used() {
+        let uses: [fn(&mut ProcessImages); 5] = [
+            |process| {
+                let task = process.cores.get_mut(&100).unwrap().tc.as_mut().unwrap();
+                (task.task_state, task.stop_signo) = (task_state::STOPPED, Some(20));
+            },
+            |process| {
+                let task = process.cores.get_mut(&100).unwrap().tc.as_mut().unwrap();
+                task.membarrier_registration_mask = Some(1 << 4);
+            },
+            |process| {
+                let thread = process.cores.get_mut(&101).unwrap().thread_core.as_mut().unwrap();
+                thread.creds.as_mut().unwrap().no_new_privs = Some(1);
+            },
+            |process| {
+                let thread = process.cores.get_mut(&101).unwrap().thread_core.as_mut().unwrap();
+                thread.creds.as_mut().unwrap().cap_amb = vec![0, 1];
+            },
+            |process| process.fdinfo.push(FdinfoEntry { r#type: PIDFD, ..FdinfoEntry::default() }),
+        ];
+        for (field, make) in FIELDS.iter().zip(uses) {
+            let mut set = sample();
+            make(&mut set.processes[0]);
+            let needs = set.needs();
+            assert_eq!(needs.len(), 1, "{}", field.path);
+            assert_eq!((needs[0].pid, needs[0].field), (100, field.path));
+        }
+    }
+
+    #[test]
+    fn a_stop_by_sigstop_needs_nothing() {
+        let mut set = sample();
+        let core = set.processes[0].cores.get_mut(&100).unwrap();
+        let task = core.tc.as_mut().unwrap();
+        (task.task_state, task.stop_signo) = (task_state::STOPPED, Some(SIGSTOP));
+        assert_eq!(set.needs(), []);
+    }
+
+    #[test]
+    fn a_need_is_told_by_field_and_version() {
+        let mut set = sample();
+        let core = set.processes[0].cores.get_mut(&100).unwrap();
+        core.thread_core.as_mut().unwrap().creds.as_mut().unwrap().no_new_privs = Some(1);
+        assert_eq!(
+            set.needs()[0].to_string(),
+            "no_new_privs of process 100, as thread_core.creds.no_new_privs came with CRIU 3.19"
+        );
+    }
+}
