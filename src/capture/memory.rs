@@ -72,6 +72,7 @@ pub(super) fn read<'k>(
         membarrier_state: mm.membarrier_state()?,
         vmas,
         pages: Vec::new(),
+        guards: Vec::new(),
     })
 }
 

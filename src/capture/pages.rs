@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::control::Target;
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Mm as LinuxMm, Page, Struct, VdsoImage, symbol};
+use crate::linux::{Mm as LinuxMm, Page, PteMarker, Struct, VdsoImage, symbol};
 use crate::memory::{Entry, GuestPhys, GuestVirt, Leaf, PAGE_SIZE};
 use crate::snapshot::{Mm, PageRange, Vma, VmaFlags, VmaKind};
 
@@ -46,6 +46,7 @@ impl PageRun {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PagePlan {
     runs: Vec<PageRun>,
+    guards: Vec<PageRange>,
 }
 
 impl PagePlan {
@@ -61,15 +62,16 @@ impl PagePlan {
 
     /// The pages as a snapshot holds them, without their place in the guest.
     pub fn ranges(&self) -> Vec<PageRange> {
-        let mut ranges: Vec<PageRange> = Vec::new();
+        let mut ranges = Vec::new();
         for run in &self.runs {
-            let count = run.len / PAGE_SIZE;
-            match ranges.last_mut() {
-                Some(last) if last.end() == run.virt => last.count += count,
-                _ => ranges.push(PageRange { start: run.virt, count }),
-            }
+            join(&mut ranges, run.virt, run.len);
         }
         ranges
+    }
+
+    /// Pages that must not be touched.
+    pub fn guards(&self) -> &[PageRange] {
+        &self.guards
     }
 
     /// The pages that lie elsewhere than in `before`, which has the same
@@ -133,7 +135,9 @@ pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError
                 let anonymous = |phys| Page::of_frame(kernel, phys)?.is_anonymous();
                 walk.area(vma, anonymous)?;
             }
-            VmaKind::FileShared(_) | VmaKind::Vvar | VmaKind::Vsyscall => {}
+            // Its pages are the file's, its guard pages its own.
+            VmaKind::FileShared(_) => walk.area(vma, |_| Ok(false))?,
+            VmaKind::Vvar | VmaKind::Vsyscall => {}
         }
     }
     Ok(walk.plan)
@@ -164,7 +168,9 @@ impl Walk<'_> {
     ) -> Result<(), CaptureError> {
         let range = GuestVirt::new(vma.start)..GuestVirt::new(vma.end);
         self.mm.space()?.walk(range, |leaf| {
-            let phys = self.frame(&leaf)?;
+            let Some(phys) = self.frame(&leaf)? else {
+                return self.guard(&leaf);
+            };
             if self.zero.contains(phys) || !is_private(phys)? {
                 return Ok(());
             }
@@ -172,22 +178,36 @@ impl Walk<'_> {
         })
     }
 
+    fn guard(&mut self, leaf: &Leaf) -> Result<(), CaptureError> {
+        self.charge(leaf.size)?;
+        join(&mut self.plan.guards, leaf.virt.get(), leaf.size);
+        Ok(())
+    }
+
     fn push(&mut self, run: PageRun) -> Result<(), CaptureError> {
-        let too_many = CaptureError::TooManyPages { pid: self.pid, ram: self.ram };
-        self.room = self.room.checked_sub(run.len).ok_or(too_many)?;
+        self.charge(run.len)?;
         self.plan.push(run);
         Ok(())
     }
 
-    fn frame(&self, leaf: &Leaf) -> Result<GuestPhys, CaptureError> {
-        match leaf.entry {
-            Entry::Page { phys, .. } => Ok(phys),
-            Entry::Swap(_) => Err(CaptureError::Page {
-                pid: self.pid,
-                addr: leaf.virt.get(),
-                what: "swapped out or being moved",
-            }),
-        }
+    fn charge(&mut self, len: u64) -> Result<(), CaptureError> {
+        let too_many = CaptureError::TooManyPages { pid: self.pid, ram: self.ram };
+        self.room = self.room.checked_sub(len).ok_or(too_many)?;
+        Ok(())
+    }
+
+    /// The frame of a page; `None` for a guard page.
+    fn frame(&self, leaf: &Leaf) -> Result<Option<GuestPhys>, CaptureError> {
+        let what = match leaf.entry {
+            Entry::Page { phys, .. } => return Ok(Some(phys)),
+            Entry::Swap(raw) => match PteMarker::of_entry(raw) {
+                Some(PteMarker::GUARD) => return Ok(None),
+                Some(PteMarker::POISONED) => "lost to a memory error",
+                Some(_) => "marked in an unknown way",
+                None => "swapped out or being moved",
+            },
+        };
+        Err(CaptureError::Page { pid: self.pid, addr: leaf.virt.get(), what })
     }
 
     /// The pages of the vDSO from the kernel's own image of it: the process
@@ -201,6 +221,15 @@ impl Walk<'_> {
             self.push(PageRun { virt: vma.start + offset, phys, len: PAGE_SIZE })?;
         }
         Ok(())
+    }
+}
+
+/// Adds pages to ranges that end before them.
+fn join(ranges: &mut Vec<PageRange>, start: u64, len: u64) {
+    let count = len / PAGE_SIZE;
+    match ranges.last_mut() {
+        Some(last) if last.end() == start => last.count += count,
+        _ => ranges.push(PageRange { start, count }),
     }
 }
 
@@ -261,7 +290,7 @@ mod tests {
 
     #[test]
     fn pages_that_moved_are_found_at_their_offset() {
-        let plan = |runs: &[PageRun]| PagePlan { runs: runs.to_vec() };
+        let plan = |runs: &[PageRun]| PagePlan { runs: runs.to_vec(), ..PagePlan::default() };
         let before = plan(&[run(0x1000, 0x8000, 3), run(0x9000, 0x1000, 1)]);
         let after = plan(&[
             run(0x1000, 0x8000, 1),

@@ -35,9 +35,15 @@ fn entry(mm: &Mm, files: &FileIds) -> Result<proto::MmEntry, EncodeError> {
         mm_env_end: mm.env_end,
         exe_file_id: files.get(FileUse::Mapped(mm.exe))?,
         mm_saved_auxv: mm.saved_auxv.iter().copied().take(MAX_AUXV).collect(),
-        vmas: mm.vmas.iter().map(|area| vma::entry(area, files)).collect::<Result<_, _>>()?,
+        vmas: vmas(mm, files)?,
         dumpable: Some(mm.dumpable as i32),
         aios: Vec::new(),
         thp_disabled: Some(mm.thp_disabled),
     })
+}
+
+fn vmas(mm: &Mm, files: &FileIds) -> Result<Vec<proto::VmaEntry>, EncodeError> {
+    let areas = mm.vmas.iter().map(|area| vma::entry(area, files));
+    let guards = mm.guards.iter().map(|range| Ok(vma::guard(*range)));
+    areas.chain(guards).collect()
 }

@@ -170,6 +170,7 @@ fn mm(exe: Id<FilePath>) -> Mm {
             PageRange { start: USER_STACK + 0x1000, count: 1 },
             PageRange { start: vdso_start, count: vdso_pages },
         ],
+        guards: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use super::core::task_state;
 use super::proto::{TaskCoreEntry, ThreadCoreEntry};
 use super::set::{ImageSet, ProcessImages};
+use super::vma::areas_and_guards;
 
 /// A release of CRIU.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -71,7 +72,7 @@ const PIDFD: i32 = 20;
 const SIGSTOP: u32 = 19;
 
 /// Fields that older versions skip.
-static FIELDS: [Field; 5] = [
+static FIELDS: [Field; 6] = [
     Field {
         what: "the signal that it was stopped by",
         path: "tc.stop_signo",
@@ -118,6 +119,12 @@ static FIELDS: [Field; 5] = [
         path: "fdinfo.type",
         since: CriuVersion::new(4, 1),
         used: |process| process.fdinfo.iter().any(|fd| fd.r#type == PIDFD),
+    },
+    Field {
+        what: "guard pages",
+        path: "mm.vmas.status",
+        since: CriuVersion::new(4, 2),
+        used: |process| !areas_and_guards(&process.mm).1.is_empty(),
     },
 ];
 
@@ -171,7 +178,9 @@ mod tests {
     use super::*;
     use crate::criu::proto::FdinfoEntry;
     use crate::criu::sample;
+    use crate::criu::vma::guard;
     use crate::criu::{CheckOptions, check};
+    use crate::snapshot::PageRange;
 
     fn sample() -> ImageSet {
         check(&sample::image_set(), CheckOptions::default()).expect("a good set")
@@ -196,7 +205,7 @@ mod tests {
 
     #[test]
     fn each_field_is_found_where_it_is_used() {
-        let uses: [fn(&mut ProcessImages); 5] = [
+        let uses: [fn(&mut ProcessImages); 6] = [
             |process| {
                 let task = process.cores.get_mut(&100).unwrap().tc.as_mut().unwrap();
                 (task.task_state, task.stop_signo) = (task_state::STOPPED, Some(20));
@@ -214,6 +223,7 @@ mod tests {
                 thread.creds.as_mut().unwrap().cap_amb = vec![0, 1];
             },
             |process| process.fdinfo.push(FdinfoEntry { r#type: PIDFD, ..FdinfoEntry::default() }),
+            |process| process.mm.vmas.push(guard(PageRange { start: 0x1000, count: 1 })),
         ];
         for (field, make) in FIELDS.iter().zip(uses) {
             let mut set = sample();

@@ -3,7 +3,7 @@
 use super::EncodeError;
 use super::ids::{FileIds, FileUse};
 use super::proto;
-use crate::snapshot::{Advice, Vma, VmaFlags, VmaKind};
+use crate::snapshot::{Advice, PageRange, Vma, VmaFlags, VmaKind};
 
 /// Bits of `vma_entry.status` (`criu/include/image.h`).
 pub mod status {
@@ -29,6 +29,8 @@ pub mod status {
     pub const AIO_RING: u32 = 1 << 13;
     /// A user shadow stack.
     pub const SHADOW_STACK: u32 = 1 << 15;
+    /// Not an area: guard pages in one. Versions before 4.2 do not know it.
+    pub const GUARD: u32 = 1 << 16;
     /// What is behind an area: of these it has at most one.
     pub const BACKINGS: u32 = FILE_PRIVATE | FILE_SHARED | ANON_SHARED | ANON_PRIVATE;
 }
@@ -84,6 +86,24 @@ pub fn entry(vma: &Vma, files: &FileIds) -> Result<proto::VmaEntry, EncodeError>
         madv: (madv != 0).then_some(madv),
         fdflags: file.map(|file| if file.writable { O_RDWR } else { O_RDONLY }),
     })
+}
+
+/// Guard pages, which stand behind all areas (`collect_madv_guards()` in
+/// `criu/mem.c`).
+pub fn guard(range: PageRange) -> proto::VmaEntry {
+    proto::VmaEntry {
+        start: range.start,
+        end: range.end(),
+        status: status::GUARD,
+        fd: -1,
+        ..proto::VmaEntry::default()
+    }
+}
+
+/// The areas of an image, and the guard pages behind them.
+pub fn areas_and_guards(mm: &proto::MmEntry) -> (&[proto::VmaEntry], &[proto::VmaEntry]) {
+    let is_guard = |entry: &proto::VmaEntry| entry.status & status::GUARD != 0;
+    mm.vmas.split_at(mm.vmas.iter().position(is_guard).unwrap_or(mm.vmas.len()))
 }
 
 fn status(kind: VmaKind) -> u32 {

@@ -38,6 +38,7 @@ pub(super) fn write(
         let Some(mm) = snapshot.mms.get_mut(id) else { continue };
         let plan = plan_pages(target, mm)?;
         mm.pages = plan.ranges();
+        mm.guards = plan.guards().to_vec();
         plans.insert(id, plan);
     }
     let total = plans.values().map(PagePlan::bytes).sum();
@@ -79,7 +80,7 @@ fn settle(
         if now == plan {
             return Ok(());
         }
-        if now.ranges() != plan.ranges() {
+        if now.ranges() != plan.ranges() || now.guards() != plan.guards() {
             break;
         }
         tracing::debug!("pages of process {} were moved, writing them again", target.pid());

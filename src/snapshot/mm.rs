@@ -38,6 +38,9 @@ pub struct Mm {
     /// Pages that belong to this address space alone and so go out with it,
     /// ascending and apart. Any other page of an area is zero, or the file's.
     pub pages: Vec<PageRange>,
+    /// Pages of areas that must not be touched (`MADV_GUARD_INSTALL`),
+    /// ascending and apart.
+    pub guards: Vec<PageRange>,
 }
 
 /// Pages at consecutive addresses.

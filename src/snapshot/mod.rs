@@ -111,6 +111,7 @@ mod tests {
                 advice: Advice::HUGE_PAGE,
             }],
             pages: vec![PageRange { start: 0x1000, count: 1 }],
+            guards: Vec::new(),
         });
         snapshot.processes.push(Process {
             pid: 100,

@@ -1,7 +1,7 @@
 //! From one VM to the other: saved from outside, restored by the guest's CRIU,
 //! going on where it stopped.
 
-use crate::harness::{guests, ovmigrate, wait_for, works};
+use crate::harness::{TestKernel, guests, ovmigrate, wait_for, works};
 
 #[test]
 fn a_counter_goes_on_where_it_stopped() {
@@ -51,6 +51,8 @@ fn every_kind_of_mapping_is_as_it_was() {
     let huge =
         guests.source.sh(&format!("grep -c 'AnonHugePages: *[1-9]' /proc/{}/smaps", job.pid));
     assert_eq!(huge.trim(), "1", "the program was to have huge pages");
+    let has_guards = TestKernel::chosen().release == "7.2";
+    assert_eq!(job.log().contains("with guard pages"), has_guards);
     let restored = job.migrate(&guests, &[file]);
     let said = restored.ask();
     assert!(said.contains("done, 0 failures"), "{said}");

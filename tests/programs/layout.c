@@ -20,12 +20,18 @@
 #define MAP_DROPPABLE 0x08 /* in newer headers than some hosts have */
 #endif
 
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
 #define PAGE 4096ul
 #define MIB (1ul << 20)
 
 enum { SPARSE_PAGES = 3000, PLAIN_PAGES = 64, FILE_PAGES = 16, HUGE_MIB = 8 };
+enum { FIRST_GUARD = 8, GUARDS = 3 };
 
-static char *none, *read_only, *zero, *sparse, *huge, *file, *low, *heap, *droppable;
+static char *none, *read_only, *zero, *sparse, *huge, *file, *low, *heap, *droppable, *guarded;
+static int has_guards;
 static char *stack_top; /* end of the mapping that grows down */
 static volatile sig_atomic_t asked;
 static volatile uintptr_t handler_frame;
@@ -158,6 +164,12 @@ static void lay_out(const char *path)
 		for (int i = 0; i < PLAIN_PAGES; i++)
 			fill(droppable + i * PAGE, 8);
 
+	/* Kernels before 6.13 have none. */
+	guarded = map(PLAIN_PAGES * PAGE, 0);
+	for (int i = 0; i < PLAIN_PAGES; i++)
+		fill(guarded + i * PAGE, 9);
+	has_guards = madvise(guarded + FIRST_GUARD * PAGE, GUARDS * PAGE, MADV_GUARD_INSTALL) == 0;
+
 	heap = sbrk(PLAIN_PAGES * PAGE);
 	heap = (char *)(((uintptr_t)heap + PAGE - 1) & ~(PAGE - 1));
 	for (int i = 0; i < PLAIN_PAGES - 1; i++)
@@ -239,6 +251,19 @@ static const char *check_droppable(void)
 	return has_flag(droppable, " dp") ? NULL : "not droppable";
 }
 
+static const char *check_guarded(void)
+{
+	for (int i = 0; i < PLAIN_PAGES; i++) {
+		int is_guard = has_guards && i >= FIRST_GUARD && i < FIRST_GUARD + GUARDS;
+
+		if (is_readable(guarded + i * PAGE) == is_guard)
+			return is_guard ? "a guard page can be read" : "a page cannot be read";
+		if (!is_guard && !holds(guarded + i * PAGE, 9))
+			return "wrong contents";
+	}
+	return NULL;
+}
+
 static const char *check_file(void)
 {
 	for (unsigned long i = 0; i < FILE_PAGES; i++) {
@@ -262,7 +287,7 @@ int main(int argc, char **argv)
 	sigaltstack(&stack, NULL);
 	sigaction(SIGUSR1, &action, NULL);
 	lay_out(argv[1]);
-	printf("ready\n");
+	printf("ready%s\n", has_guards ? " with guard pages" : "");
 	fflush(stdout);
 	for (;;) {
 		while (!asked)
@@ -276,6 +301,7 @@ int main(int argc, char **argv)
 		say("huge", check_pages(huge, HUGE_MIB * MIB / PAGE, 4));
 		say("grows-down", check_grows_down());
 		say("droppable", check_droppable());
+		say("guarded", check_guarded());
 		say("file", check_file());
 		say("heap", check_pages(heap, PLAIN_PAGES - 1, 7));
 		say("signal-stack", handler_frame - (uintptr_t)signal_stack < sizeof(signal_stack)

@@ -5,7 +5,7 @@ use crate::criu::container::ImageKind;
 use crate::criu::mm::MAX_AUXV;
 use crate::criu::proto::{FdTypes, MmEntry, VmaEntry};
 use crate::criu::set::{ImageSet, ProcessImages};
-use crate::criu::vma::{TASK_SIZE, map, status};
+use crate::criu::vma::{TASK_SIZE, areas_and_guards, map, status};
 use crate::snapshot::{PAGE_SIZE, Protection};
 
 /// Where the vsyscall page lies in each process.
@@ -61,19 +61,37 @@ fn check_addresses(mm: &MmEntry, found: &mut ImageFindings<'_>) {
 }
 
 fn check_vmas(set: &ImageSet, mm: &MmEntry, found: &mut ImageFindings<'_>) {
+    let (areas, guards) = areas_and_guards(mm);
     let mut end_before = 0;
-    for vma in &mm.vmas {
+    for vma in areas {
         found.require(vma.start >= end_before, "vmas", || {
             format!("{} is not behind the one before it, which ends at {end_before:#x}", name(vma))
         });
         end_before = vma.end;
         check_vma(set, vma, found);
     }
+    for guard in guards {
+        check_guard(areas, guard, found);
+    }
     // Without vvar `criu restore` crashes; several are not told apart.
     for (kind, bit) in [("vvar", status::VVAR), ("vdso", status::VDSO)] {
         let count = mm.vmas.iter().filter(|vma| vma.status & bit != 0).count();
         found.require(count == 1, "vmas", || format!("hold {count} {kind} areas instead of one"));
     }
+}
+
+/// Restore makes them by `madvise()` once all areas are there.
+fn check_guard(areas: &[VmaEntry], guard: &VmaEntry, found: &mut ImageFindings<'_>) {
+    let mut require = |holds: bool, problem: &str| {
+        found.require(holds, "vmas", || format!("{} {problem}", name(guard)));
+    };
+    require(guard.status == status::GUARD, "is both an area and guard pages, or behind these");
+    require(guard.start < guard.end, "has no bytes");
+    require((guard.start | guard.end).is_multiple_of(PAGE_SIZE), "is not page-aligned");
+    let area = areas.partition_point(|area| area.end <= guard.start);
+    let within =
+        areas.get(area).is_some_and(|area| area.start <= guard.start && guard.end <= area.end);
+    require(within, "is to be guard pages, but in no area");
 }
 
 fn check_vma(set: &ImageSet, vma: &VmaEntry, found: &mut ImageFindings<'_>) {

@@ -8,7 +8,7 @@ use crate::criu::container::{ImageKind, ImageReader, ReadError, pages_file_name}
 use crate::criu::pagemap::{flag, flags, page_count};
 use crate::criu::proto::{MmEntry, PagemapEntry, PagemapHead, VmaEntry};
 use crate::criu::set::{self, ProcessImages};
-use crate::criu::vma::status;
+use crate::criu::vma::{areas_and_guards, status};
 use crate::snapshot::PAGE_SIZE;
 
 /// The largest vdso known has 2 pages; a process cannot make its own larger.
@@ -87,7 +87,7 @@ fn check_entries<R: std::io::Read>(
             run = Run { start: entry.vaddr, offset: pages.size };
         }
         end_before = end;
-        if let Err(problem) = check_areas(entry.vaddr, end, &mm.vmas) {
+        if let Err(problem) = check_areas(entry.vaddr, end, areas_and_guards(mm).0) {
             found.add("vaddr", problem);
         }
         if let Some(vdso) = vdso

@@ -7,7 +7,7 @@ use crate::criu::proto::{
     UserX86XsaveEntry,
 };
 use crate::criu::registers::len;
-use crate::criu::vma::{TASK_SIZE, status};
+use crate::criu::vma::{TASK_SIZE, areas_and_guards, status};
 use crate::snapshot::component;
 
 /// Selectors of 64-bit user mode (`__USER_CS`, `__USER_DS`).
@@ -57,8 +57,9 @@ fn check_general(regs: &UserX86RegsEntry, found: &mut ImageFindings<'_>) {
 
 fn check_ip(ip: u64, mm: &MmEntry, found: &mut ImageFindings<'_>) {
     const FIELD: &str = "thread_info.gpregs.ip";
-    let next = mm.vmas.partition_point(|vma| vma.end <= ip);
-    let vma = mm.vmas.get(next).filter(|vma| vma.start <= ip && vma.prot & PROT_EXEC != 0);
+    let areas = areas_and_guards(mm).0;
+    let next = areas.partition_point(|vma| vma.end <= ip);
+    let vma = areas.get(next).filter(|vma| vma.start <= ip && vma.prot & PROT_EXEC != 0);
     match vma {
         None => found.add(FIELD, format!("{ip:#x} is in no executable area")),
         // Restore puts the destination's vdso or jumps to it in place of the

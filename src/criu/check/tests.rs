@@ -9,7 +9,8 @@ use super::*;
 use crate::criu::container::{ImageReader, ImageWriter};
 use crate::criu::proto::*;
 use crate::criu::sample;
-use crate::criu::vma::status;
+use crate::criu::vma::{self, status};
+use crate::snapshot::PageRange;
 
 type Set = BTreeMap<String, Vec<u8>>;
 
@@ -107,6 +108,21 @@ fn assert_found(mistakes: &[Mistake]) {
             "mistake {position} in {field} of {image}: {error}"
         );
     }
+}
+
+/// The same with a guard page in the stack.
+fn guard(set: &mut Set, f: impl Fn(&mut Vec<VmaEntry>)) {
+    vmas(set, |vmas| {
+        vmas.push(vma::guard(PageRange { start: vmas[3].start, count: 1 }));
+        f(vmas);
+    });
+}
+
+#[test]
+fn guard_pages_pass() {
+    let mut set = sample::image_set();
+    guard(&mut set, |_| {});
+    check(&set, CheckOptions::default()).expect("a good set");
 }
 
 #[test]
@@ -343,6 +359,10 @@ fn mistakes_in_address_spaces_are_found() {
         (|s| vmas(s, |v| v[3].status |= 1 << 12), image, "vmas"),
         (|s| vmas(s, |v| v.retain(|vma| vma.status & status::VDSO == 0)), image, "vmas"),
         (|s| vmas(s, |v| v[5].end = 1 << 47), image, "vmas"),
+        (|s| guard(s, |v| v[6].start = v[6].end), image, "vmas"),
+        (|s| guard(s, |v| v[6].end += 3 * 4096), image, "vmas"),
+        (|s| guard(s, |v| v[6].end -= 1), image, "vmas"),
+        (|s| guard(s, |v| v.swap(5, 6)), image, "vmas"),
     ]);
 }
 
