@@ -44,6 +44,8 @@ pub(super) fn read<'k>(
     obstacles.add_if(!mm.ldt()?.is_null(), "it has a local descriptor table (modify_ldt)");
     obstacles.add_if(!mm.ioctx_table()?.is_null(), "it has AIO contexts (io_setup)");
     obstacles.add_if(mm.def_flags()? & VmFlags::LOCKED.bits() != 0, "it has called mlockall()");
+    let swapped = mm.swapped_pages()?;
+    obstacles.add_if(swapped != 0, format!("{swapped} pages of its memory are swapped out"));
     let exe = mm.exe_file()?.ok_or_else(|| missing("executable"))?;
     let exe = files.path(&exe.path()?, "its executable", obstacles)?;
     let layout = Layout { brk: (mm.start_brk()?, mm.brk()?), stack: mm.start_stack()? };

@@ -104,9 +104,11 @@ kernel_struct! {
     }
 }
 
-/// Kinds of resident page: `MM_FILEPAGES`, `MM_ANONPAGES` and, after swap
-/// entries, `MM_SHMEMPAGES` (`include/linux/mm_types_task.h`).
+/// Kinds of resident page: `MM_FILEPAGES`, `MM_ANONPAGES` and `MM_SHMEMPAGES`
+/// (`include/linux/mm_types_task.h`).
 const RESIDENT_KINDS: [u64; 3] = [0, 1, 3];
+/// `MM_SWAPENTS`, pages that are on a swap device.
+const SWAPPED: u64 = 2;
 
 impl<'k> Mm<'k> {
     /// Resident pages, as `VmRSS` of `/proc/PID/status` counts them. Up to 6.1
@@ -118,21 +120,33 @@ impl<'k> Mm<'k> {
     ///
     /// Where guest memory cannot be read.
     pub fn resident_pages(&self) -> Result<u64, KernelError> {
+        RESIDENT_KINDS
+            .iter()
+            .try_fold(0, |pages: u64, kind| Ok(pages.saturating_add(self.counted_pages(*kind)?)))
+    }
+
+    /// Pages that are swapped out, as `VmSwap` of `/proc/PID/status` counts
+    /// them, and as exactly as [`resident_pages`](Self::resident_pages).
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn swapped_pages(&self) -> Result<u64, KernelError> {
+        self.counted_pages(SWAPPED)
+    }
+
+    fn counted_pages(&self, kind: u64) -> Result<u64, KernelError> {
         let (kernel, place) = (self.kernel(), self.rss_stat()?);
-        let mut pages = 0_u64;
-        for kind in RESIDENT_KINDS {
-            let count = match MmRssStat::at(kernel, place.addr())?.count()? {
-                Some(counters) => {
-                    let mut word = [0; 8];
-                    kernel.read(counters.addr().wrapping_add(kind * 8), &mut word)?;
-                    i64::from_le_bytes(word)
-                }
-                None => Array::<PercpuCounter<'_>>::load(place)?.get(kind)?.sum()?,
-            };
-            // A kind can be negative for a moment (`get_mm_counter()`).
-            pages = pages.saturating_add(u64::try_from(count).unwrap_or(0));
-        }
-        Ok(pages)
+        let count = match MmRssStat::at(kernel, place.addr())?.count()? {
+            Some(counters) => {
+                let mut word = [0; 8];
+                kernel.read(counters.addr().wrapping_add(kind * 8), &mut word)?;
+                i64::from_le_bytes(word)
+            }
+            None => Array::<PercpuCounter<'_>>::load(place)?.get(kind)?.sum()?,
+        };
+        // It can be negative for a moment (`get_mm_counter()`).
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     /// The process's memory as its own page tables map it.

@@ -1,6 +1,6 @@
 //! What cannot be saved is refused by name before anything is touched.
 
-use crate::harness::{Job, TestKernel, guests, ovmigrate, wait_for};
+use crate::harness::{Guest, Job, TestKernel, guests, ovmigrate, wait_for};
 
 /// Python statements that make something, and what it is to be called.
 const UNSUPPORTED: [(&str, &str); 10] = [
@@ -79,5 +79,40 @@ fn kernel_threads_and_init_are_refused() {
     for pid in [1, 2] {
         let message = guests.save(pid, &[]).failure();
         assert!(message.contains(&format!("process {pid} (")), "{message}");
+    }
+}
+
+#[test]
+fn memory_that_is_swapped_out_is_refused_and_counted() {
+    let guests = guests();
+    let guest = &guests.source;
+    guest.sh("cd /var/tmp && dd if=/dev/zero of=swap bs=1M count=64 2>/dev/null && chmod 600 swap && mkswap swap && swapon swap");
+    let swap = SwapFile(guest);
+    // MADV_PAGEOUT
+    let job = start(
+        &guests,
+        "x = mmap.mmap(-1, 8 << 20, 0x22); x.write(b'x' * (8 << 20)); x.madvise(21)",
+    );
+    let status = guest.sh(&format!("grep VmSwap /proc/{}/status", job.pid));
+    let kib: u64 =
+        status.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("VmSwap");
+    assert!(kib >= 4 << 10, "the pages were to be swapped out: {status}");
+    let message = guests.save(job.pid, &[]).failure();
+    let told = message.split_once(" pages of its memory are swapped out");
+    let told = told.and_then(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok());
+    // The kernel counts in batches, for each thread or each CPU.
+    assert!(told.is_some_and(|pages| pages.abs_diff(kib / 4) <= 128), "{kib} KiB: {message}");
+    job.ask();
+    job.kill("KILL");
+    job.wait_for_end();
+    drop(swap);
+}
+
+/// The guest's swap file, until dropped.
+struct SwapFile<'a>(&'a Guest);
+
+impl Drop for SwapFile<'_> {
+    fn drop(&mut self) {
+        self.0.try_sh("swapoff /var/tmp/swap; rm -f /var/tmp/swap");
     }
 }
