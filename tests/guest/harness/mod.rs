@@ -35,7 +35,7 @@ pub use matrix::{works, works_on};
 
 /// How long a guest that runs under TCG on a busy machine may take for what
 /// takes milliseconds otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until `happened` gives a value.
 ///
