@@ -3,14 +3,18 @@
 
 # All kernels that there are guests of, and those that `make test` runs on.
 KERNELS = 5.10 6.1 6.12 7.2
-TEST_KERNELS ?= 6.1
+TEST_KERNELS ?= 6.1 7.2
+# Those with which machines of other makes are booted, one for each test.
+export MACHINE_KERNELS ?= 6.1
+# Those that are gone through once more, without mapping the guest's RAM.
+export PROCESS_KERNELS ?=
 # What `make fuzz` runs, and for how long each.
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
-# Those on which `make test` runs once more, without mapping the guest's RAM.
-PROCESS_KERNELS ?=
 # What the tests on guests saw working.
-SEEN = $(or $(CARGO_TARGET_DIR),target)/tmp/support-matrix.jsonl
+SEEN = $(or $(CARGO_TARGET_DIR),target)/tmp/seen.jsonl
+# What becomes of that.
+PAGES ?= --check $(SEEN)
 # Scales the tests that repeat; `make test-all` sets it.
 export OVMIGRATE_TEST_REPEATS ?= 1
 
@@ -19,8 +23,8 @@ export OVMIGRATE_TEST_REPEATS ?= 1
 help:
 	@echo 'make build     build target/release/ovmigrate'
 	@echo 'make demo      move a counter from one VM to another, from nothing'
-	@echo 'make test      formatting, lints, unit tests, tests on real guests of one kernel'
-	@echo 'make test-all  the same on all kernels, with all repeats'
+	@echo 'make test      formatting, lints, unit tests, tests on real guests of two kernels'
+	@echo 'make test-all  the same on all kernels and machines, with all repeats'
 	@echo 'make lint      formatting, clippy and documentation only'
 	@echo 'make fuzz      feed the parsers with made-up input, a minute each'
 	@echo 'make kernel-profiles  profiles of the test kernels, after a declaration has changed'
@@ -42,30 +46,20 @@ lint: packages
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
 
-# All but the tests on guests, then those on one kernel after the other. The
-# guests of a kernel run one test at a time; the threads overlap the rest. They
-# are taken down when their kernel is done, unless KEEP_GUESTS is set.
+# All but the tests on guests, then those. What they see must be in the pages in
+# docs/ that tell of it.
 test: lint
 	cargo test --no-fail-fast --lib --bins --examples --test domain --test libvirt --test strangers --test xsave
 	cargo test --doc
 	@for kernel in $(TEST_KERNELS); do qemu-scripts/build-image --kernel $$kernel >/dev/null || exit 1; done
 	@rm -f $(SEEN)
-	@status=0; for kernel in $(TEST_KERNELS); do \
-		echo "Tests on guests with kernel $$kernel"; \
-		OVMIGRATE_TEST_KERNEL=$$kernel cargo test --no-fail-fast --test guest || status=$$?; \
-		case " $(PROCESS_KERNELS) " in *" $$kernel "*) \
-			echo "The same through the memory of the QEMU process"; \
-			OVMIGRATE_TEST_ACCESS=process OVMIGRATE_TEST_KERNEL=$$kernel \
-				cargo test --no-fail-fast --test guest -- --skip lying:: || status=$$?; \
-		esac; \
-		[ -n "$$KEEP_GUESTS" ] || for guest in $$(qemu-scripts/vm list | awk '/^test-/ {print $$1}'); do \
-			qemu-scripts/vm down $$guest >/dev/null 2>&1; done; \
-	done; exit $$status
+	tests/on-guests $(TEST_KERNELS)
+	tests/pages $(PAGES)
 
-# What was seen working becomes docs/support-matrix.md.
+# All kernels on all machines. The pages are written anew.
 test-all:
-	$(MAKE) test OVMIGRATE_TEST_REPEATS=10 TEST_KERNELS='$(KERNELS)' PROCESS_KERNELS=6.1
-	tests/support-matrix $(SEEN) $(KERNELS)
+	$(MAKE) test OVMIGRATE_TEST_REPEATS=10 TEST_KERNELS='$(KERNELS)' MACHINE_KERNELS='$(KERNELS)' \
+		PROCESS_KERNELS='$(KERNELS)' PAGES='--write $(SEEN) $(KERNELS)'
 
 # Needs no nightly compiler: the stable one takes the flags of cargo-fuzz when
 # told to. Findings and corpora stay in fuzz/.
