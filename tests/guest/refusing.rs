@@ -1,6 +1,6 @@
 //! What cannot be saved is refused by name before anything is touched.
 
-use crate::harness::{Guest, Job, TestKernel, guests, ovmigrate, wait_for};
+use crate::harness::{Guest, Job, TestKernel, guests, ovmigrate, refused, wait_for};
 
 /// Python statements that make something, and what it is to be called.
 const UNSUPPORTED: [(&str, &str); 10] = [
@@ -48,6 +48,7 @@ fn what_is_not_supported_is_named_and_the_process_runs_on() {
         assert!(!std::path::Path::new(&guests.images()).exists(), "{statement}: images were begun");
         job.ask();
         job.guest.sh(&format!("kill -KILL -{}", job.pid));
+        refused(name, name);
     }
 }
 

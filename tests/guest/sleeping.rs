@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Guest, Job, WITHOUT_RSEQ, guests, wait_for};
+use crate::harness::{Guest, Job, WITHOUT_RSEQ, guests, kept, wait_for};
 
 /// How long the calls take that take a time, in seconds.
 const LIMIT: u32 = 30;
@@ -113,6 +113,7 @@ fn calls_go_on_with_the_time_they_have_left() {
     let job = asleep_in_all_calls(|args| guests.source.start_for_criu("sleepers", args, "ready"));
     moved_by_criu(&guests.source, &job);
     end_all(&job, &CALLS.map(|(call, _, theirs)| (call, theirs)).into());
+    kept(&["system calls in progress"]);
 }
 
 /// A signal that comes while a process is held ends its call as it would have
