@@ -25,7 +25,6 @@ pub(super) fn survey(
     let signal = leader.signal_struct()?;
     namespaces(context, leader, obstacles)?;
     obstacles.add_if(!signal.tty()?.is_null(), "it has a controlling terminal");
-    obstacles.add_if(leader.personality()? != 0, "it has a personality (setarch)");
     timers::survey(target, obstacles)?;
     for thread in target.threads()? {
         survey_thread(&thread, obstacles)?;
@@ -41,7 +40,24 @@ fn survey_thread(thread: &Task<'_>, obstacles: &mut Obstacles) -> Result<(), Cap
     note(!thread.io_uring()?.is_null(), "uses io_uring");
     note(undoes_semaphores(thread)?, "has SysV semaphore adjustments to undo");
     note(thread.policy()? == SCHED_DEADLINE, "has a deadline scheduling policy");
+    in_no_image(thread, &mut note)?;
     note(thread.user_regs()?.cs()? == USER32_CS, "runs 32-bit code");
+    Ok(())
+}
+
+/// What no version of CRIU keeps, where it is not the default.
+fn in_no_image(thread: &Task<'_>, note: &mut impl FnMut(bool, &str)) -> Result<(), CaptureError> {
+    // `PFA_SPEC_*` (`include/linux/sched.h`).
+    const SPECULATION: u64 = 0xf8;
+    let io_priority = thread.io_context()?.map_or(Ok(0), |context| context.priority())?;
+    note(thread.personality()? != 0, "has a personality (setarch)");
+    note(io_priority != 0, "has an I/O priority (ionice)");
+    note(thread.sched_reset_on_fork()?, "resets its scheduling policy on fork");
+    note(thread.mempolicy()?.is_some_and(|policy| !policy.is_null()), "has a NUMA memory policy");
+    note(
+        thread.atomic_flags()? & SPECULATION != 0,
+        "has a speculation setting (PR_SET_SPECULATION_CTRL)",
+    );
     Ok(())
 }
 

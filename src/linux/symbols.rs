@@ -79,6 +79,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         Fpstate::declaration(),
         PtRegs::declaration(),
         RestartBlock::declaration(),
+        IoContext::declaration(),
         Rq::declaration(),
         CpuInfo::declaration(),
         CallSingleNode::declaration(),

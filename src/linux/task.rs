@@ -6,6 +6,7 @@ use crate::memory::GuestVirt;
 use super::cred::Cred;
 use super::exec_state::TaskExecState;
 use super::file::FilesStruct;
+use super::io_context::IoContext;
 use super::list::ListHead;
 use super::mm::Mm;
 use super::nsproxy::NsProxy;
@@ -196,6 +197,13 @@ kernel_struct! {
         static_prio: i32 = ["static_prio"],
         /// Real-time priority, 1 to 99.
         rt_priority: u32 = ["rt_priority"],
+        /// Whether its children begin with the default policy
+        /// (`SCHED_RESET_ON_FORK`).
+        sched_reset_on_fork: bool = ["sched_reset_on_fork"],
+        /// How its block I/O is treated, once it did some.
+        io_context: Ptr<IoContext<'k>> = ["io_context"],
+        /// The NUMA nodes it prefers (`set_mempolicy()`), where kernels have any.
+        mempolicy: GuestVirt = ?["mempolicy"],
         /// CPUs the thread may run on.
         cpus_ptr: GuestVirt = ["cpus_ptr"],
         /// Whether it is traced: `PT_*`.

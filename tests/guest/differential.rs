@@ -222,6 +222,8 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
         guests.source.start_for_criu("sleepers", &["futex", "0"], "1 begin"),
         guests.source.start_for_criu("sleepers", &["nanosleep", "1000"], "1 begin"),
         guests.source.start_for_criu("sleepers", &["sigsuspend", "0"], "1 begin"),
+        guests.source.start_for_criu("identity", &["plain"], "ready"),
+        guests.source.start_for_criu("pending", &[], "ready"),
         guests.source.start_for_criu("counter", &["1000000"], ""),
         python,
         threads,

@@ -10,6 +10,7 @@ mod decoded;
 mod differential;
 mod freezing;
 mod harness;
+mod identity;
 mod interrupted;
 mod libvirt;
 mod looking;

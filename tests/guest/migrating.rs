@@ -71,6 +71,33 @@ fn attributes_of_a_process_are_as_they_were() {
     assert_eq!(before.lines().count(), after.lines().count());
 }
 
+/// What a program says at SIGUSR1, before it is moved and afterwards.
+fn said_before_and_after(program: &str, args: &[&str]) -> [Vec<String>; 2] {
+    let guests = guests();
+    let job = guests.start(program, args, "ready");
+    let said = |text: String| {
+        let end =
+            text.lines().position(|line| line.starts_with("done")).expect("it was waited for");
+        text.lines().take(end + 1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = said(job.ask());
+    wait_for("it begins anew", || {
+        let log = job.log();
+        log.rfind("ready").is_some_and(|ready| ready > log.rfind("done").unwrap_or(0)).then_some(())
+    });
+    let after = said(job.migrate(&guests, &[]).ask());
+    [before, after]
+}
+
+#[test]
+fn pending_signals_are_taken_with_all_they_tell_and_in_order() {
+    let [before, after] = said_before_and_after("pending", &[]);
+    assert_eq!(before, after);
+    let of = |who: &str| before.iter().filter(|line| line.starts_with(who)).count();
+    assert_eq!((of("process: "), of("other: ")), (12, 5), "{before:#?}");
+    assert_eq!(before.last().map(String::as_str), Some("done, on the stack 0"));
+}
+
 #[test]
 fn timers_of_every_kind_do_what_they_are_for() {
     let guests = guests();

@@ -79,8 +79,54 @@ fn check_task(task: &TaskCoreEntry, process: &ProcessImages, found: &mut ImageFi
         }
         None => found.absent("tc.rlimits"),
     }
+    check_queue_limit(task, process, found);
+    check_child_signals(task, process, found);
     check_len(task.sigactions.len(), SIGACTIONS, "tc.sigactions", found);
     check_signals(task.signals_s.as_ref(), "tc.signals_s", found);
+}
+
+/// Restored limits are in force when signals are queued and timers made, each
+/// of which takes an entry (`restore_rlims()`, `criu/pie/restorer.c`). A limit
+/// that was lowered since makes `criu restore` fail.
+fn check_queue_limit(task: &TaskCoreEntry, process: &ProcessImages, found: &mut ImageFindings<'_>) {
+    /// `RLIMIT_SIGPENDING` and `SIGRTMIN`.
+    const RESOURCE: usize = 11;
+    const REAL_TIME: u8 = 32;
+    let threads = process.cores.values().filter_map(|core| core.thread_core.as_ref());
+    let queues = threads.filter_map(|thread| thread.signals_p.as_ref()).chain(&task.signals_s);
+    // Others are sent without one.
+    let signals = queues
+        .flat_map(|queue| &queue.signals)
+        .filter(|signal| signal.siginfo.first().is_some_and(|&number| number >= REAL_TIME));
+    let timers = task.timers.as_ref().map_or(0, |timers| timers.posix.len());
+    let entries = signals.count().saturating_add(timers) as u64;
+    let limit = task.rlimits.as_ref().and_then(|limits| limits.rlimits.get(RESOURCE));
+    found.require(limit.is_none_or(|limit| entries <= limit.cur), "tc.rlimits", || {
+        format!("allows fewer queued signals (RLIMIT_SIGPENDING) than the {entries} there are, with timers")
+    });
+}
+
+/// The leader sets what happens on SIGCHLD when the other threads have their
+/// signals back; one that is ignored is dropped by that, even where it is
+/// blocked (`__export_restore_task()`, `criu/pie/restorer.c`).
+fn check_child_signals(
+    task: &TaskCoreEntry,
+    process: &ProcessImages,
+    found: &mut ImageFindings<'_>,
+) {
+    const SIGCHLD: u8 = 17;
+    /// Its place among the actions, behind that of SIGKILL which has none.
+    const ACTION: usize = SIGCHLD as usize - 2;
+    const SIG_IGN: u64 = 1;
+    let ignored = task.sigactions.get(ACTION).is_none_or(|action| action.sigaction <= SIG_IGN);
+    for (tid, core) in process.cores.iter().filter(|(tid, _)| **tid != process.pstree.pid) {
+        let queue = core.thread_core.as_ref().and_then(|thread| thread.signals_p.as_ref());
+        let mut signals = queue.iter().flat_map(|queue| &queue.signals);
+        let pending = signals.any(|signal| signal.siginfo.first() == Some(&SIGCHLD));
+        found.require(!(ignored && pending), "tc.sigactions", || {
+            format!("ignores SIGCHLD, so that the one pending for thread {tid} would be lost")
+        });
+    }
 }
 
 fn check_thread(set: &ImageSet, thread: &ThreadCoreEntry, found: &mut ImageFindings<'_>) {

@@ -236,7 +236,34 @@ fn mistakes_in_cores_are_found() {
             leader,
             "tc.rlimits",
         ),
+        // There are two timers.
+        (
+            |s| task(s, |t| t.rlimits.as_mut().expect("rlimits").rlimits[11].cur = 1),
+            leader,
+            "tc.rlimits",
+        ),
+        (
+            |s| {
+                task(s, |t| t.rlimits.as_mut().expect("rlimits").rlimits[11].cur = 2);
+                let mut siginfo = vec![0; 128];
+                siginfo[0] = 34;
+                let signals = vec![SiginfoEntry { siginfo }];
+                thread(s, |t| t.signals_p = Some(SignalQueueEntry { signals: signals.clone() }));
+            },
+            leader,
+            "tc.rlimits",
+        ),
         (|s| task(s, |t| t.sigactions.truncate(61)), leader, "tc.sigactions"),
+        (
+            |s| {
+                let mut siginfo = vec![0; 128];
+                siginfo[0] = 17;
+                let signals = vec![SiginfoEntry { siginfo }];
+                thread(s, |t| t.signals_p = Some(SignalQueueEntry { signals: signals.clone() }));
+            },
+            leader,
+            "tc.sigactions",
+        ),
         (
             |s| {
                 task(s, |t| {
