@@ -1,5 +1,7 @@
 //! How the processes of a tree belong together.
 
+use std::collections::HashSet;
+
 use crate::control::Tree;
 use crate::linux::{PidType, Task};
 use crate::snapshot::{Kin, LineageProblem, Zombie, lineage_problems};
@@ -28,7 +30,7 @@ pub(super) fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
                 kin.push(own);
             }
             // It has ended since the tree was looked at.
-            Err(_) if !target.is_alive()? => continue,
+            Err(_) if target.is_ending()? => continue,
             Err(error) => return Err(error),
         }
         found.extend(obstacles.into_vec());
@@ -47,6 +49,7 @@ pub(super) fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
         names.push((zombie.pid, comm));
         kin.push(zombie.kin());
     }
+    let kin = settled_kin(kin);
     for LineageProblem { pid, why, .. } in lineage_problems(&kin) {
         let comm = names.iter().find(|(named, _)| *named == pid).map_or("", |(_, comm)| comm);
         let mut obstacles = Obstacles::named(pid.cast_signed(), comm);
@@ -54,6 +57,17 @@ pub(super) fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
         found.extend(obstacles.into_vec());
     }
     Ok(found)
+}
+
+/// Those of a tree that runs which are neither being made nor being reaped, and
+/// whose ancestors are not.
+fn settled_kin(mut kin: Vec<Kin>) -> Vec<Kin> {
+    let mut there = HashSet::new();
+    kin.retain(|kin| {
+        let parent_is_there = there.is_empty() || there.contains(&kin.ppid);
+        kin.sid != 0 && kin.pgid != 0 && parent_is_there && there.insert(kin.pid)
+    });
+    kin
 }
 
 fn member(leader: Task<'_>, is_root: bool, obstacles: &mut Obstacles) -> Result<Kin, CaptureError> {

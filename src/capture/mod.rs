@@ -25,6 +25,8 @@ pub mod xsave;
 mod zombie;
 
 use std::collections::HashMap;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::control::{Target, Tree};
 use crate::kernel::KernelError;
@@ -82,8 +84,9 @@ pub fn capture(tree: &Tree<'_>) -> Result<Snapshot, CaptureError> {
     Reader::new(tree)?.capture()
 }
 
-/// How often a process that runs is looked at anew.
+/// How often a process that runs is looked at anew, and after how long.
 const ATTEMPTS: u32 = 10;
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Reads the processes of one tree.
 struct Reader<'a, 'k> {
@@ -132,9 +135,10 @@ impl<'a, 'k> Reader<'a, 'k> {
         let mut attempt = 1;
         loop {
             match self.look_at(target) {
-                Err(_) if !target.is_alive()? => return Ok(()),
+                Err(_) if target.is_ending()? => return Ok(()),
                 Err(CaptureError::Kernel(_) | CaptureError::Memory(_)) if attempt < ATTEMPTS => {
                     attempt += 1;
+                    sleep(PATIENCE);
                 }
                 result => return result.map(drop),
             }

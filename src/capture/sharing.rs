@@ -1,6 +1,8 @@
 //! What processes share that `clone()` without `CLONE_THREAD` can share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::control::{Target, Tree};
 use crate::kernel::KernelError;
@@ -16,6 +18,11 @@ const NAMES: [&str; 4] =
 /// (`dump_task_kobj_ids()`, `criu/cr-dump.c`).
 const FILES: usize = 1;
 const FS: usize = 2;
+
+/// How often a process that shares what it may not is looked at, and after how
+/// long.
+const ATTEMPTS: u32 = 20;
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Where what a task can share lies in the kernel.
 type Parts = [Option<u64>; 4];
@@ -44,7 +51,7 @@ pub(super) fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
                 members.push((target, own));
                 found.extend(obstacles);
             }
-            Err(_) if !target.is_alive()? => {}
+            Err(_) if target.is_ending()? => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -61,6 +68,20 @@ pub(super) fn is_about_to_execute(
 ) -> Result<bool, CaptureError> {
     let is_root = target.pid() == tree.root().pid();
     Ok(!is_root && !target.leader().vfork_done()?.is_null())
+}
+
+/// Whether a process keeps what it was seen to share: between `vfork()` and
+/// `execve()` there are moments in which its parent does not show as waiting.
+fn is_lasting(target: &Target<'_>, kind: usize, object: u64) -> Result<bool, CaptureError> {
+    let leader = target.leader();
+    for _ in 0..ATTEMPTS {
+        let executes = !leader.vfork_done()?.is_null();
+        if target.is_ending()? || executes || parts(&leader)?[kind] != Some(object) {
+            return Ok(false);
+        }
+        sleep(PATIENCE);
+    }
+    Ok(true)
 }
 
 /// Threads that have something for themselves which the others share.
@@ -91,7 +112,7 @@ fn between_members(members: &[(&Target<'_>, Parts)]) -> Result<Vec<Obstacle>, Ca
                 continue;
             };
             let with_parent = of_pid.get(&parent).is_some_and(|parts| parts[kind] == Some(object));
-            if kind != FILES || !with_parent {
+            if (kind != FILES || !with_parent) && is_lasting(target, kind, object)? {
                 let mut obstacles = Obstacles::of(target);
                 obstacles.add(format!("it shares its {} with process {other}", NAMES[kind]));
                 found.extend(obstacles.into_vec());
@@ -107,16 +128,19 @@ fn with_others(
     members: &[(&Target<'_>, Parts)],
 ) -> Result<Vec<Obstacle>, CaptureError> {
     let kernel = tree.root().leader().kernel();
+    let ours: HashSet<i32> = tree.members().iter().map(Target::pid).collect();
     let others = settled(|| {
         let mut others = Vec::new();
         for task in Task::processes(kernel)? {
             let task = task?;
-            others.push((task.pid()?, task.addr(), parts(&task)?));
+            let parent = task.real_parent()?.map_or(Ok(0), |parent| parent.tgid())?;
+            // A member, or a child of one that was started since.
+            if !ours.contains(&task.pid()?) && !ours.contains(&parent) {
+                others.push((task.pid()?, parts(&task)?));
+            }
         }
         Ok(others)
     })?;
-    let ours: HashMap<_, _> =
-        tree.members().iter().map(|target| (target.leader().addr(), ())).collect();
     let mut owners: HashMap<(usize, u64), &Target<'_>> = HashMap::new();
     for (target, own) in members {
         for (kind, object) in own.iter().enumerate() {
@@ -126,10 +150,9 @@ fn with_others(
         }
     }
     let mut found = Vec::new();
-    for (pid, _, parts) in others.iter().filter(|(_, task, _)| !ours.contains_key(task)) {
+    for (pid, parts) in &others {
         for (kind, object) in parts.iter().enumerate() {
             let owner = object.and_then(|object| owners.get(&(kind, object)));
-            // One that was forked and has left the tree, or joined it since.
             if let Some(owner) = owner {
                 let mut obstacles = Obstacles::of(owner);
                 obstacles.add(format!("it shares its {} with process {pid}", NAMES[kind]));

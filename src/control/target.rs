@@ -182,6 +182,16 @@ impl<'k> Target<'k> {
             && task.start_boottime()? == self.started)
     }
 
+    /// Whether it has ended or is on its way, when it lacks one thing after the
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn is_ending(&self) -> Result<bool, KernelError> {
+        Ok(!self.is_alive()? || self.leader.flags()?.contains(TaskFlags::EXITING))
+    }
+
     /// Whether a signal has stopped all its threads.
     ///
     /// # Errors

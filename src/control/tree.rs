@@ -83,7 +83,12 @@ impl<'k> Tree<'k> {
     pub fn zombies(&self) -> Result<Vec<Task<'k>>, KernelError> {
         let mut zombies = Vec::new();
         for member in self.members.iter().filter(|_| self.whole) {
-            for child in settled(|| children(&member.threads()?))? {
+            let children = match settled(|| children(&member.threads()?)) {
+                Ok(children) => children,
+                Err(_) if member.is_ending()? => continue,
+                Err(error) => return Err(error),
+            };
+            for child in children {
                 if child.exit_state()? != 0 {
                     zombies.push(child);
                 }
