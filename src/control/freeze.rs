@@ -109,7 +109,7 @@ impl<'k> Freezer<'_, 'k> {
                     let paused = self.set_traps()?;
                     self.paused += paused;
                 }
-                deadline.wait(&member.target, "freeze", || describe(thread))?;
+                deadline.wait(&member.target, "freeze", || reason(&members, &loose, thread))?;
                 continue;
             }
             // What a thread began before it was held is there at a second look.
@@ -193,6 +193,21 @@ fn loose_threads<'a, 'k>(members: &'a [Member<'k>]) -> Result<Vec<Loose<'a, 'k>>
         }
     }
     Ok(loose)
+}
+
+/// Why a tree is not frozen: the first thread that runs on, unless it waits for
+/// one that cannot be frozen yet.
+fn reason(members: &[Member<'_>], loose: &[Loose<'_, '_>], first: &Task<'_>) -> String {
+    let held_up = |(_, thread): &&Loose<'_, '_>| is_held_up(members, thread).unwrap_or(false);
+    match loose.iter().find(held_up) {
+        Some((child, _)) => format!(
+            "{}, in vfork() until process {} ({}) executes a program or ends",
+            describe(first),
+            child.target.pid(),
+            child.target.comm()
+        ),
+        None => describe(first),
+    }
 }
 
 fn addresses(members: &[Member<'_>]) -> Vec<GuestVirt> {

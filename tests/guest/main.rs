@@ -22,3 +22,4 @@ mod refusing;
 mod restoring;
 mod signals;
 mod sleeping;
+mod trees;
