@@ -174,15 +174,57 @@ fn mm(exe: Id<FilePath>) -> Mm {
     }
 }
 
+/// The same process with children: 110, which shares its descriptors, 120 in a
+/// session of its own, its child 121 in a group whose leader has ended, and
+/// the zombie 130.
+pub fn tree() -> Snapshot {
+    let mut snapshot = snapshot();
+    let root = snapshot.processes[0].clone();
+    for (pid, ppid, pgid, sid) in [(110, 100, 100, 100), (120, 100, 120, 120), (121, 120, 122, 120)]
+    {
+        let mm = snapshot.mms.get(root.mm).expect("an mm").clone();
+        let table = snapshot.fd_tables.get(root.files).expect("a table").clone();
+        let fs = *snapshot.fs_contexts.get(root.fs).expect("an fs");
+        let sighand = snapshot.sighands.get(root.sighand).expect("handlers").clone();
+        let files = if pid == 110 { root.files } else { snapshot.fd_tables.push(table) };
+        snapshot.processes.push(Process {
+            pid,
+            ppid,
+            pgid,
+            sid,
+            threads: vec![thread(pid)],
+            mm: snapshot.mms.push(mm),
+            files,
+            fs: snapshot.fs_contexts.push(fs),
+            sighand: snapshot.sighands.push(sighand),
+            posix_timers: Vec::new(),
+            ..root.clone()
+        });
+    }
+    snapshot.zombies.push(Zombie {
+        pid: 130,
+        ppid: 120,
+        pgid: 120,
+        sid: 120,
+        exit_code: 42 << 8,
+        comm: "gone".into(),
+    });
+    snapshot
+}
+
 /// The images of [`snapshot`] with their pages.
 pub fn image_set() -> BTreeMap<String, Vec<u8>> {
-    let snapshot = snapshot();
-    let mut set: BTreeMap<String, Vec<u8>> = images(&snapshot)
+    image_set_of(&snapshot())
+}
+
+/// The images of a snapshot of this file with their pages.
+pub fn image_set_of(snapshot: &Snapshot) -> BTreeMap<String, Vec<u8>> {
+    let mut set: BTreeMap<String, Vec<u8>> = images(snapshot)
         .expect("images")
         .into_iter()
         .map(|image| (image.name, image.bytes))
         .collect();
-    for pages in pages_files(&snapshot) {
+    for pages in pages_files(snapshot) {
         let vdso = vdso();
         let mut content = vec![7; pages.size as usize - vdso.len()];
         content.extend(vdso);

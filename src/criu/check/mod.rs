@@ -16,6 +16,8 @@ mod registers;
 mod tests;
 mod timers;
 mod tree;
+#[cfg(test)]
+mod tree_tests;
 
 use std::fmt;
 

@@ -12,10 +12,15 @@ use crate::criu::sample;
 use crate::criu::vma::{self, status};
 use crate::snapshot::PageRange;
 
-type Set = BTreeMap<String, Vec<u8>>;
+pub type Set = BTreeMap<String, Vec<u8>>;
 
 /// Changes the records of an image.
-fn change<M: Message + Default>(set: &mut Set, kind: ImageKind, id: u32, f: impl Fn(&mut Vec<M>)) {
+pub fn change<M: Message + Default>(
+    set: &mut Set,
+    kind: ImageKind,
+    id: u32,
+    f: impl Fn(&mut Vec<M>),
+) {
     let bytes = set.get_mut(&kind.file_name(id)).expect("the image");
     let reader = ImageReader::new(kind, bytes.as_slice()).expect("an image");
     let mut records = reader.records().collect::<Result<Vec<M>, _>>().expect("records");
