@@ -80,7 +80,7 @@ kernel-profiles: packages
 	done
 
 bench: packages
-	cargo bench --bench guest
+	cargo bench --bench guest --bench growth
 	benches/against-drgn
 
 clean:

@@ -7,25 +7,24 @@
 //! (default 20) and `OVMIGRATE_BENCH_DIR` (where images go, default
 //! `/var/tmp`).
 
+mod vm;
+
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ovmigrate::attach::{AccessChoice, Attachment};
 use ovmigrate::bench;
 use ovmigrate::control::{Deadline, Target, send};
 use ovmigrate::inspect;
 use ovmigrate::kernel::{Knowledge, ProfileCache};
-use ovmigrate::save::{Afterwards, Freeze, Observer, SaveOptions, SaveReport, save};
-use ovmigrate::sink::DirectorySink;
+
+use vm::{Guest, TIMEOUT, is_asked_for, milliseconds, print_head, print_row, row, save_once};
 
 const VM: &str = "bench";
 /// VMs that differ in their memory: how long the kernel is looked for may not.
 const COLD: [(&str, &str); 2] = [("bench-1g", "1G"), ("bench-8g", "8G")];
-/// How long any single step may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
 const SIGSTOP: u32 = 19;
 const SIGCONT: u32 = 18;
 /// Starts processes that do nothing, so that there are some 200 in all.
@@ -35,13 +34,12 @@ const LARGE: &str = "import time; data = bytearray(b'x') * (1 << 30); \
                      open('/var/tmp/filled', 'w').close(); time.sleep(1e6)";
 
 fn main() -> Result<()> {
-    // `cargo test --all-targets` runs benches, too, without `--bench`.
-    if !env::args().any(|arg| arg == "--bench") {
+    if !is_asked_for() {
         return Ok(());
     }
     let rounds = env::var("OVMIGRATE_BENCH_ROUNDS").map_or(Ok(20), |rounds| rounds.parse())?;
     let dir = PathBuf::from(env::var("OVMIGRATE_BENCH_DIR").unwrap_or("/var/tmp".into()));
-    println!("{:<34} {:>10} {:>10} {:>10}", "ms", "min", "median", "max");
+    print_head();
     for (vm, memory) in COLD {
         cold_attach(vm, memory, rounds)?;
     }
@@ -116,19 +114,6 @@ fn minimal_saves(attachment: &Attachment, pid: i32, rounds: usize, dir: &Path) -
     Ok(())
 }
 
-fn save_once(attachment: &Attachment, pid: i32, dir: &Path) -> Result<SaveReport> {
-    let scratch = tempfile::tempdir_in(dir)?;
-    let images = scratch.path().join("images");
-    let options = SaveOptions {
-        freeze: Freeze::Trap,
-        afterwards: Afterwards::LeaveRunning,
-        timeout: TIMEOUT,
-        for_criu: None,
-    };
-    let sink = || DirectorySink::create(&images).map(|sink| Box::new(sink) as _);
-    Ok(save(attachment, pid, options, sink, &mut Silent)?)
-}
-
 fn large_save(guest: &Guest, attachment: &Attachment, dir: &Path) -> Result<()> {
     let pid = guest.spawn(&["python3", "-c", LARGE])?;
     let started = Instant::now();
@@ -150,66 +135,4 @@ fn large_save(guest: &Guest, attachment: &Attachment, dir: &Path) -> Result<()> 
         milliseconds(limit.save.vm_paused)
     );
     Ok(())
-}
-
-fn row(name: &str, rounds: usize, mut measure: impl FnMut() -> Result<Duration>) -> Result<()> {
-    let times = (0..rounds).map(|_| measure()).collect::<Result<Vec<_>>>()?;
-    print_row(name, times);
-    Ok(())
-}
-
-fn print_row(name: &str, mut times: Vec<Duration>) {
-    times.sort();
-    let at = |index: usize| times.get(index).copied().map_or(f64::NAN, milliseconds);
-    let (median, last) = (times.len() / 2, times.len().saturating_sub(1));
-    println!("{name:<34} {:>10.2} {:>10.2} {:>10.2}", at(0), at(median), at(last));
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
-/// A VM for the measurements.
-struct Guest {
-    name: &'static str,
-}
-
-impl Guest {
-    fn boot(name: &'static str, memory: &str) -> Result<Self> {
-        run(&["up", name, "--memory", memory])?;
-        Ok(Self { name })
-    }
-
-    fn exec(&self, command: &[&str]) -> Result<String> {
-        run(&[&["exec", self.name, "--"], command].concat())
-    }
-
-    fn spawn(&self, command: &[&str]) -> Result<i32> {
-        let pid = run(&[&["spawn", self.name, "--"], command].concat())?;
-        pid.trim().parse().with_context(|| format!("vm spawn printed {pid:?}"))
-    }
-
-    fn down(self) -> Result<()> {
-        run(&["down", self.name]).map(|_| ())
-    }
-}
-
-fn run(args: &[&str]) -> Result<String> {
-    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("qemu-scripts/vm");
-    let output = Command::new(tool).args(args).output().context("cannot run qemu-scripts/vm")?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "vm {}: {}", args.join(" "), errors.trim());
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-struct Silent;
-
-impl Observer for Silent {
-    fn frozen(&mut self, _pid: i32) {}
-
-    fn pages(&mut self, _done: u64, _total: u64) {}
-
-    fn is_interrupted(&self) -> bool {
-        false
-    }
 }
