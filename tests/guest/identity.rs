@@ -1,7 +1,7 @@
 //! Who a process is and what it may do; and what older versions of CRIU would
 //! lose of that.
 
-use crate::harness::{guests, wait_for};
+use crate::harness::{guests, kept, refused, wait_for};
 
 /// The guest's CRIU is one that knows all fields.
 fn knows_all(version: &str) -> bool {
@@ -17,6 +17,12 @@ fn identity_and_limits_of_each_thread_are_as_they_were() {
     assert!(!before.contains("FAIL"), "{before}");
     let after = job.migrate(&guests, &[]).ask();
     assert_eq!(before.lines().collect::<Vec<_>>(), after.lines().collect::<Vec<_>>());
+    kept(&[
+        "users, groups, capabilities and securebits of each thread",
+        "scheduling policies, nice and names of threads",
+        "resource limits",
+        "dumpable",
+    ]);
 }
 
 #[test]
@@ -44,6 +50,7 @@ fn what_an_older_criu_would_lose_is_refused_by_name() {
     if !knows_all(version) {
         let message = guests.restore().error();
         assert!(message.contains("no_new_privs") && message.contains(version), "{message}");
+        refused("no_new_privs and ambient capabilities", &format!("CRIU {version} would lose"));
         return;
     }
     guests.restore().stdout();
@@ -51,4 +58,5 @@ fn what_an_older_criu_would_lose_is_refused_by_name() {
     let restored = crate::harness::Job { guest: &guests.destination, pid: job.pid, log: job.log };
     wait_for("it answers", || restored.is_alive().then_some(()));
     assert_eq!(restored.ask(), before);
+    kept(&["no_new_privs and ambient capabilities"]);
 }

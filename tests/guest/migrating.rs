@@ -1,7 +1,7 @@
 //! From one VM to the other: saved from outside, restored by the guest's CRIU,
 //! going on where it stopped.
 
-use crate::harness::{TestKernel, guests, ovmigrate, wait_for, works};
+use crate::harness::{TestKernel, guests, kept, ovmigrate, wait_for, works};
 
 #[test]
 fn a_counter_goes_on_where_it_stopped() {
@@ -96,6 +96,7 @@ fn pending_signals_are_taken_with_all_they_tell_and_in_order() {
     let of = |who: &str| before.iter().filter(|line| line.starts_with(who)).count();
     assert_eq!((of("process: "), of("other: ")), (12, 5), "{before:#?}");
     assert_eq!(before.last().map(String::as_str), Some("done, on the stack 0"));
+    kept(&["pending signals of process and threads", "an alternate stack in use"]);
 }
 
 #[test]
@@ -114,6 +115,7 @@ fn timers_of_every_kind_do_what_they_are_for() {
         assert!(after.lines().any(|said| said == line), "{line} is missing: {after}");
     }
     assert!(after.contains("CPU clocks: second 1 main 0 process 1"), "{after}");
+    kept(&["POSIX timers of every clock", "POSIX timers with a pending signal and overruns"]);
 }
 
 #[test]

@@ -52,6 +52,56 @@ fn what_is_not_supported_is_named_and_the_process_runs_on() {
     }
 }
 
+/// Python statements that give a process what is in no image, and what it is to
+/// be called.
+const IN_NO_IMAGE: [(&str, &str); 6] = [
+    // ioprio_set(IOPRIO_WHO_PROCESS, 0, best effort, level 3)
+    ("libc.syscall(251, 1, 0, 2 << 13 | 3)", "an I/O priority (ionice)"),
+    // ADDR_COMPAT_LAYOUT
+    ("libc.personality(0x0200000)", "a personality (setarch)"),
+    (
+        "os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))",
+        "resets its scheduling policy on fork",
+    ),
+    // set_mempolicy(MPOL_PREFERRED, node 0)
+    ("libc.syscall(238, 1, ctypes.byref(ctypes.c_ulong(1)), 64)", "a NUMA memory policy"),
+    // On the CPU time of process 1.
+    ("timer(~1 << 3 | 2, 0, 0)", "runs on the CPU time of process 1"),
+    (
+        "thread = threading.Thread(target=lambda: timer(1, 4, threading.get_native_id())); \
+         thread.start(); thread.join(); wait_for_end(thread)",
+        "which has ended",
+    ),
+];
+
+#[test]
+fn what_is_in_no_image_is_refused_by_name() {
+    let guests = guests();
+    let statements: String = IN_NO_IMAGE.iter().map(|(code, _)| format!("{code}\n")).collect();
+    let script = format!(
+        "import ctypes, os, signal, struct, threading, time\n\
+         libc = ctypes.CDLL(None)\n\
+         def timer(clock, notify, tid):\n    \
+             event = struct.pack('<Qiii44x', 0, signal.SIGUSR2, notify, tid)\n    \
+             number = ctypes.c_int(-1)\n    \
+             assert libc.syscall(222, clock, event, ctypes.byref(number)) == 0\n    \
+             return number.value\n\
+         def wait_for_end(thread):\n    \
+             while os.path.exists(f'/proc/self/task/{{thread.native_id}}'): time.sleep(0.01)\n\
+         {statements}\
+         print('ready\\n', flush=True)\nwhile True: signal.pause()\n"
+    );
+    let job = guests.source.spawn(&["python3", "-c", &script]).once_it_prints("ready");
+    let pid = job.pid.to_string();
+    let at = ["--domain", guests.source.name, "--pid", &pid];
+    let said = ovmigrate(["check"].iter().chain(&at)).stdout;
+    for (statement, name) in IN_NO_IMAGE {
+        assert!(said.contains(name), "{statement}: {name:?} is not in {said}");
+        refused(name, name);
+    }
+    assert!(job.is_alive());
+}
+
 #[test]
 fn check_and_a_dry_run_list_all_of_it() {
     let guests = guests();
