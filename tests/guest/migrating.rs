@@ -15,6 +15,7 @@ fn a_counter_goes_on_where_it_stopped() {
     let counted: Vec<usize> = restored.log().lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(counted, (1..=counted.len()).collect::<Vec<_>>(), "a tick is lost or came twice");
     works(&["save", "restore"]);
+    kept(&["interval timers"]);
 }
 
 #[test]
@@ -26,6 +27,7 @@ fn eight_threads_keep_all_their_registers() {
     wait_for("three more reports", || (restored.log().lines().count() > before + 3).then_some(()));
     assert!(!restored.log().contains("FAIL"), "{}", restored.log());
     assert_eq!(restored.states().len(), 8);
+    kept(&["threads", "vector registers, thread-local storage, segment bases"]);
 }
 
 #[test]
@@ -41,6 +43,7 @@ fn memory_files_and_mappings_of_a_python_program_are_whole() {
     let restored = job.migrate(&guests, &files.each_ref().map(String::as_str));
     let said = restored.ask();
     assert_eq!(said.lines().collect::<Vec<_>>(), ["ok memory", "ok files", "ok mapping", "done"]);
+    kept(&["regular files, with offset and flags", "private file mappings, changed pages too"]);
 }
 
 #[test]
@@ -56,6 +59,14 @@ fn every_kind_of_mapping_is_as_it_was() {
     let restored = job.migrate(&guests, &[file]);
     let said = restored.ask();
     assert!(said.contains("done, 0 failures"), "{said}");
+    kept(&[
+        "memory that is PROT_NONE, read-only, never touched or sparse",
+        "heap and memory that grows down",
+        "transparent huge pages",
+    ]);
+    if has_guards {
+        kept(&["guard pages"]);
+    }
 }
 
 #[test]
@@ -128,6 +139,7 @@ fn a_stopped_process_is_restored_stopped() {
     restored.wait_for_states(&['T']);
     restored.kill("CONT");
     restored.wait_for_output();
+    kept(&["a group stop"]);
 }
 
 #[test]

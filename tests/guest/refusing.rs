@@ -153,6 +153,7 @@ fn memory_that_is_swapped_out_is_refused_and_counted() {
     let told = told.and_then(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok());
     // The kernel counts in batches, for each thread or each CPU.
     assert!(told.is_some_and(|pages| pages.abs_diff(kib / 4) <= 128), "{kib} KiB: {message}");
+    refused("memory that is swapped out", "pages of its memory are swapped out");
     job.ask();
     job.kill("KILL");
     job.wait_for_end();

@@ -1,7 +1,7 @@
 //! Whole trees of processes: frozen together while they fork, moved together,
 //! and none of them left behind.
 
-use crate::harness::{Guests, Job, Run, guests, ovmigrate, rounds, wait_for};
+use crate::harness::{Guests, Job, Run, guests, kept, ovmigrate, refused, rounds, wait_for};
 
 /// Processes of the guest that run this program, one a line.
 fn running(job: &Job<'_>, program: &str) -> String {
@@ -64,6 +64,11 @@ fn a_tree_is_as_it_was() {
     let after = moved.ask();
     assert!(after.contains("done, 15 members, 0 failures"), "{after}");
     end(&moved, "tree");
+    kept(&[
+        "children, orphans, zombies, a child subreaper",
+        "sessions and process groups",
+        "descriptor tables and open files that processes share",
+    ]);
 }
 
 /// Each time another moment of the storm is met.
@@ -112,6 +117,7 @@ fn what_criu_cannot_make_again_is_named_and_all_run_on() {
         assert!(!std::path::Path::new(&guests.images()).exists(), "{statement}: images were begun");
         job.ask();
         job.guest.sh(&format!("kill -KILL -{}", job.pid));
+        refused(name, name);
     }
 }
 
