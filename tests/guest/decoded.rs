@@ -14,18 +14,20 @@ const PAGE: usize = 4096;
 const COMMON_MAGIC: u32 = 0x5456_4319;
 
 /// A directory of images.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Decoded {
     /// Values by path, like `core-1.img[0].thread_core.creds.uid`.
     pub fields: BTreeMap<String, String>,
-    /// Pages by address.
+    /// Pages by address; of several processes, those of any.
     pub pages: BTreeMap<u64, Vec<u8>>,
+    /// Pages by the PID in the pagemap's name, and by address.
+    pub pages_of: BTreeMap<u32, BTreeMap<u64, Vec<u8>>>,
 }
 
 impl Decoded {
     pub fn read(folder: &Path) -> Self {
         let pool = descriptors();
-        let mut decoded = Self { fields: BTreeMap::new(), pages: BTreeMap::new() };
+        let mut decoded = Self::default();
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
@@ -38,7 +40,12 @@ impl Decoded {
             }
             let messages = messages(&pool, kind, &fs::read(&path).unwrap());
             if kind == "pagemap" {
-                decoded.add_pages(folder, &messages);
+                let pages = read_pages(folder, &messages);
+                decoded.pages.extend(pages.clone());
+                let pid = name.strip_suffix(".img").and_then(|name| name.strip_prefix("pagemap-"));
+                if let Some(pid) = pid.and_then(|pid| pid.parse().ok()) {
+                    decoded.pages_of.insert(pid, pages);
+                }
                 continue;
             }
             for (index, message) in messages.iter().enumerate() {
@@ -47,30 +54,32 @@ impl Decoded {
         }
         decoded
     }
+}
 
-    /// Fields of pagemaps are not compared, but the pages that they list: runs
-    /// may be split anywhere.
-    fn add_pages(&mut self, folder: &Path, pagemap: &[DynamicMessage]) {
-        let number = |message: &DynamicMessage, name: &str| {
-            let value = message.get_field_by_name(name).expect("a field of ours");
-            value.as_u64().or(value.as_u32().map(u64::from)).expect("a number")
+/// Fields of pagemaps are not compared, but the pages that they list: runs may
+/// be split anywhere.
+fn read_pages(folder: &Path, pagemap: &[DynamicMessage]) -> BTreeMap<u64, Vec<u8>> {
+    let number = |message: &DynamicMessage, name: &str| {
+        let value = message.get_field_by_name(name).expect("a field of ours");
+        value.as_u64().or(value.as_u32().map(u64::from)).expect("a number")
+    };
+    let [head, entries @ ..] = pagemap else { panic!("a pagemap without a head") };
+    let name = format!("pages-{}.img", number(head, "pages_id"));
+    let bytes = fs::read(folder.join(name)).unwrap();
+    let mut pages = bytes.chunks_exact(PAGE);
+    let mut listed = BTreeMap::new();
+    for entry in entries {
+        let count = match number(entry, "nr_pages") {
+            0 => number(entry, "compat_nr_pages"),
+            count => count,
         };
-        let [head, entries @ ..] = pagemap else { panic!("a pagemap without a head") };
-        let name = format!("pages-{}.img", number(head, "pages_id"));
-        let bytes = fs::read(folder.join(name)).unwrap();
-        let mut pages = bytes.chunks_exact(PAGE);
-        for entry in entries {
-            let count = match number(entry, "nr_pages") {
-                0 => number(entry, "compat_nr_pages"),
-                count => count,
-            };
-            for index in 0..count {
-                let page = pages.next().expect("a page for each that is listed").to_vec();
-                self.pages.insert(number(entry, "vaddr") + index * PAGE as u64, page);
-            }
+        for index in 0..count {
+            let page = pages.next().expect("a page for each that is listed").to_vec();
+            listed.insert(number(entry, "vaddr") + index * PAGE as u64, page);
         }
-        assert_eq!(pages.len(), 0, "pages that are not listed");
     }
+    assert_eq!(pages.len(), 0, "pages that are not listed");
+    listed
 }
 
 fn descriptors() -> DescriptorPool {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::process::Command;
 
 use crate::decoded::Decoded;
+use crate::families::by_process;
 use crate::harness::{Guests, Job, TestKernel, guests};
 
 /// Kernels whose guests have CRIU 3.17, and those with CRIU 4.
@@ -255,4 +256,42 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
         "the same in both, but intended to differ: {same:#?}\n\
          differences that are not intended: {all:#?}"
     );
+}
+
+/// A tree in one go: its processes are compared one by one, by PID. What a
+/// single process has is compared above.
+#[test]
+fn images_of_a_tree_are_those_of_criu() {
+    let guests = guests();
+    let folder = "/var/tmp/ovmigrate-tests/differential.d";
+    guests.source.sh(&format!("rm -rf {folder}"));
+    let job = guests.source.start_for_criu("tree", &[folder], "ready");
+    let ours = by_process(&saved_by_ovmigrate(&guests, &job));
+    let theirs = by_process(&dumped_by_criu(&guests, &job));
+    assert_eq!(ours.len(), 18);
+    let pids = |images: &BTreeMap<u32, Decoded>| images.keys().copied().collect::<Vec<_>>();
+    assert_eq!(pids(&ours), pids(&theirs));
+    let (mut all, mut living) = (BTreeMap::new(), 0);
+    for (pid, mut ours) in ours {
+        let mut theirs = theirs[&pid].clone();
+        let member = Job { guest: job.guest, pid: pid.cast_signed(), log: job.log.clone() };
+        blank_cpu_numbers(&mut ours);
+        blank_cpu_numbers(&mut theirs);
+        interrupt_calls_that_go_on(&mut ours, &theirs);
+        // All but zombies.
+        if !ours.pages.is_empty() {
+            assert!(ours.fields.len() > 300, "{pid}: {} fields", ours.fields.len());
+            living += 1;
+            for page in differing_pages(&ours, &theirs, first_code(&member)) {
+                all.entry("page".to_owned()).or_insert(format!("{pid}: {page}"));
+            }
+        }
+        for (kind, example) in differing(&ours, &theirs) {
+            all.entry(kind).or_insert(format!("{pid}: {example}"));
+        }
+    }
+    assert_eq!(living, 16);
+    all.retain(|kind, _| !INTENDED.iter().any(|(intended, ..)| kind == intended));
+    assert!(all.is_empty(), "differences that are not intended: {all:#?}");
+    job.end_all("tree");
 }

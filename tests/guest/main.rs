@@ -8,6 +8,7 @@ mod control;
 mod crossing;
 mod decoded;
 mod differential;
+mod families;
 mod freezing;
 mod harness;
 mod identity;

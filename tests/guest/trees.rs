@@ -1,17 +1,7 @@
 //! Whole trees of processes: frozen together while they fork, moved together,
 //! and none of them left behind.
 
-use crate::harness::{Guests, Job, Run, guests, kept, ovmigrate, refused, rounds, wait_for};
-
-/// Processes of the guest that run this program, one a line.
-fn running(job: &Job<'_>, program: &str) -> String {
-    let script = format!(
-        "for exe in /proc/[0-9]*/exe; do \
-             case $(readlink $exe) in */{program}) cat ${{exe%exe}}stat;; esac; \
-         done 2>/dev/null; true"
-    );
-    job.guest.sh(&script)
-}
+use crate::harness::{Guests, Job, Run, guests, ovmigrate, rounds, wait_for};
 
 /// Restores what was saved of `job`, whose log has been copied.
 fn restored<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
@@ -19,16 +9,6 @@ fn restored<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
     guests.restore().stdout();
     guests.destination.adopt(job.pid);
     Job { guest: &guests.destination, pid: job.pid, log: job.log.clone() }
-}
-
-/// Ends all of a tree.
-fn end(job: &Job<'_>, program: &str) {
-    job.guest.sh(&format!(
-        "for exe in /proc/[0-9]*/exe; do \
-             case $(readlink $exe) in */{program}) kill -KILL $(basename ${{exe%/exe}});; esac; \
-         done 2>/dev/null; true"
-    ));
-    wait_for("the tree is gone", || running(job, program).is_empty().then_some(()));
 }
 
 fn start_tree<'a>(guests: &'a Guests, folder: &str, more: &[&str]) -> Job<'a> {
@@ -59,16 +39,11 @@ fn a_tree_is_as_it_was() {
     }
     let said = guests.save(job.pid, &[]).stdout();
     assert!(said.contains("and 17 descendants"), "{said}");
-    assert_eq!(running(&job, "tree"), "", "left in the source");
+    assert_eq!(job.running("tree"), "", "left in the source");
     let moved = restored(&guests, &job);
     let after = moved.ask();
     assert!(after.contains("done, 15 members, 0 failures"), "{after}");
-    end(&moved, "tree");
-    kept(&[
-        "children, orphans, zombies, a child subreaper",
-        "sessions and process groups",
-        "descriptor tables and open files that processes share",
-    ]);
+    moved.end_all("tree");
 }
 
 /// Each time another moment of the storm is met.
@@ -85,11 +60,11 @@ fn a_tree_that_forks_all_the_time_is_held_and_killed_whole() {
         }
         guests.save(job.pid, &[]).stdout();
         // Orphans that had left the tree run to their end.
-        wait_for("none is left", || running(&job, "storm").is_empty().then_some(()));
+        wait_for("none is left", || job.running("storm").is_empty().then_some(()));
         let moved = restored(&guests, &job);
         moved.wait_for_output();
         assert!(!moved.log().contains("FAIL"), "round {round}: {}", moved.log());
-        end(&moved, "storm");
+        moved.end_all("storm");
         std::fs::remove_dir_all(guests.images()).unwrap();
     }
 }
@@ -117,7 +92,6 @@ fn what_criu_cannot_make_again_is_named_and_all_run_on() {
         assert!(!std::path::Path::new(&guests.images()).exists(), "{statement}: images were begun");
         job.ask();
         job.guest.sh(&format!("kill -KILL -{}", job.pid));
-        refused(name, name);
     }
 }
 
@@ -143,5 +117,5 @@ fn a_tree_that_cannot_be_frozen_runs_on_and_one_left_frozen_is_thawed() {
     thaw(&job).stdout();
     let after = job.ask();
     assert!(after.contains("done, 15 members, 0 failures"), "{after}");
-    end(&job, "tree");
+    job.end_all("tree");
 }

@@ -1,0 +1,122 @@
+//! The decoded images of a tree as those of each process, with names in place of
+//! the numbers by which images refer to each other: two sets of the same tree
+//! may count differently.
+
+use std::collections::BTreeMap;
+
+use crate::decoded::Decoded;
+
+/// A number in an image, such as `U32(7)`.
+fn number(value: &str) -> u32 {
+    let digits = value.split_once('(').expect("a type and a number").1.trim_end_matches(')');
+    digits.parse().expect("a number")
+}
+
+/// Fields of the records of an image, by the position of the record.
+fn records(images: &Decoded, image: &str) -> Vec<BTreeMap<String, String>> {
+    let mut records: Vec<BTreeMap<String, String>> = Vec::new();
+    let start = format!("{image}.img[");
+    for (path, value) in &images.fields {
+        let Some(rest) = path.strip_prefix(&start) else { continue };
+        let (index, field) = rest.split_once("].").expect("a record and a field");
+        let index: usize = index.parse().expect("a position");
+        records.resize_with(records.len().max(index + 1), BTreeMap::new);
+        records[index].insert(field.to_owned(), value.clone());
+    }
+    records
+}
+
+/// The images of a tree.
+struct Family<'a> {
+    images: &'a Decoded,
+    /// Records of `files.img` by ID, without any ID.
+    files: BTreeMap<u32, BTreeMap<String, String>>,
+    /// `files_id` by PID.
+    tables: BTreeMap<u32, u32>,
+}
+
+/// The images of each process of a tree by its PID.
+pub fn by_process(images: &Decoded) -> BTreeMap<u32, Decoded> {
+    let is_id = |field: &str| field == "id" || field.ends_with(".id");
+    let files = records(images, "files").into_iter().map(|mut file| {
+        let id = number(&file["id"]);
+        file.retain(|field, _| !is_id(field));
+        (id, file)
+    });
+    let processes = records(images, "pstree");
+    let tables = processes.iter().filter_map(|process| {
+        let pid = number(&process["pid"]);
+        let ids = records(images, &format!("ids-{pid}"));
+        Some((pid, number(&ids.first()?["files_id"])))
+    });
+    let family = Family { images, files: files.collect(), tables: tables.collect() };
+    let own = processes.iter().map(|process| (number(&process["pid"]), family.process(process)));
+    own.collect()
+}
+
+impl Family<'_> {
+    fn process(&self, pstree: &BTreeMap<String, String>) -> Decoded {
+        let pid = number(&pstree["pid"]);
+        let mut own = Decoded::default();
+        let is_zombie = !self.tables.contains_key(&pid);
+        for (field, value) in pstree {
+            // CRIU writes any number for that of a zombie.
+            if !is_zombie || !field.starts_with("threads") {
+                own.fields.insert(format!("pstree.img[0].{field}"), value.clone());
+            }
+        }
+        let threads = pstree.iter().filter(|(field, _)| field.starts_with("threads"));
+        for tid in threads.map(|(_, tid)| number(tid)).chain([pid]) {
+            self.copy(&mut own, &format!("core-{tid}"), |_, value| Some(value.to_owned()));
+        }
+        if is_zombie {
+            return own;
+        }
+        own.pages = self.images.pages_of[&pid].clone();
+        self.copy(&mut own, &format!("ids-{pid}"), |field, value| {
+            let is_of_object = ["vm_id", "files_id", "fs_id", "sighand_id"].contains(&field);
+            (!is_of_object).then(|| value.to_owned())
+        });
+        let parent = self.tables.get(&number(&pstree["ppid"]));
+        let shared = parent == Some(&self.tables[&pid]);
+        own.fields.insert("ids.img[0].files_of_parent".into(), shared.to_string());
+        for image in ["mm", "fs"] {
+            self.with_files(&mut own, image, &format!("{image}-{pid}"), None);
+        }
+        self.with_files(&mut own, "fdinfo", &format!("fdinfo-{}", self.tables[&pid]), Some("fd"));
+        own
+    }
+
+    fn copy(&self, own: &mut Decoded, image: &str, change: impl Fn(&str, &str) -> Option<String>) {
+        for (index, record) in records(self.images, image).iter().enumerate() {
+            for (field, value) in record {
+                if let Some(value) = change(field, value) {
+                    own.fields.insert(format!("{image}.img[{index}].{field}"), value);
+                }
+            }
+        }
+    }
+
+    /// Copies records with the files that they refer to; in the order of the
+    /// field `by`, if there is one.
+    fn with_files(&self, own: &mut Decoded, kind: &str, image: &str, by: Option<&str>) {
+        for (index, record) in records(self.images, image).iter().enumerate() {
+            let index = by.map_or(index as u32, |by| number(&record[by]));
+            for (field, value) in record {
+                let refers = field == "id"
+                    || field.ends_with("shmid")
+                    || ["exe_file_id", "cwd_id", "root_id"].contains(&field.as_str());
+                let file = self.files.get(&if refers { number(value) } else { 0 });
+                let Some(file) = file.filter(|_| refers) else {
+                    own.fields.insert(format!("{kind}.img[{index}].{field}"), value.clone());
+                    continue;
+                };
+                for (of_file, value) in file {
+                    // Brackets are for positions alone.
+                    let user = format!("{kind} {index} {}", field.replace(['[', ']'], " "));
+                    own.fields.insert(format!("files.img[{user}].{of_file}"), value.clone());
+                }
+            }
+        }
+    }
+}
