@@ -1,4 +1,5 @@
-//! Takes a running process out of one Linux VM and lets it continue in another.
+//! Takes a running process, with all its descendants, out of one Linux VM and
+//! lets it continue in another.
 //!
 //! Everything happens on the host. `ovmigrate` reads the guest's physical
 //! memory through QEMU's memory backend, walks the guest kernel's own data

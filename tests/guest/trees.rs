@@ -1,7 +1,7 @@
 //! Whole trees of processes: frozen together while they fork, moved together,
 //! and none of them left behind.
 
-use crate::harness::{Guests, Job, Run, guests, ovmigrate, rounds, wait_for};
+use crate::harness::{Guests, Job, Run, guests, kept, ovmigrate, refused, rounds, wait_for};
 
 /// Restores what was saved of `job`, whose log has been copied.
 fn restored<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
@@ -44,6 +44,16 @@ fn a_tree_is_as_it_was() {
     let after = moved.ask();
     assert!(after.contains("done, 15 members, 0 failures"), "{after}");
     moved.end_all("tree");
+    kept(&[
+        "children, threads of any member, generations",
+        "zombies, by exit and by signal",
+        "sessions and process groups, also a group whose leader has ended",
+        "an orphan that a subreaper adopted, child subreapers",
+        "a descriptor table shared with the parent (CLONE_FILES)",
+        "parent-death signal",
+        "memory shared copy-on-write with a parent",
+        "keep-caps, securebits, dumpable, OOM adjustment of each member",
+    ]);
 }
 
 /// Each time another moment of the storm is met.
@@ -67,20 +77,35 @@ fn a_tree_that_forks_all_the_time_is_held_and_killed_whole() {
         moved.end_all("storm");
         std::fs::remove_dir_all(guests.images()).unwrap();
     }
+    kept(&["a tree that forks all the time"]);
 }
 
-/// Python statements that make a child, and what it is called why.
-const REFUSED: [(&str, &str); 4] = [
-    ("os.fork() or os._exit(200)", "exit status 200"),
-    ("libc.syscall(56, 10, 0, 0, 0, 0) or signal.pause()", "another signal than SIGCHLD"),
-    ("libc.syscall(56, 0x200 | 17, 0, 0, 0, 0) or signal.pause()", "root and working directory"),
-    ("libc.prctl(1, 15)", "PR_SET_PDEATHSIG"),
+/// Python statements that make what CRIU cannot, what that is, and the words
+/// that it is refused with.
+const REFUSED: [(&str, &str, &str); 5] = [
+    ("os.fork() or os._exit(200)", "a zombie with an exit status above 127", "exit status 200"),
+    (
+        "libc.prctl(36, 1); os.fork() or (os.setsid(), os.fork() and os._exit(0), signal.pause())",
+        "an orphan of a session whose leader has ended",
+        "the leader of its session",
+    ),
+    (
+        "libc.syscall(56, 10, 0, 0, 0, 0) or signal.pause()",
+        "another exit signal than SIGCHLD",
+        "another signal than SIGCHLD",
+    ),
+    (
+        "libc.syscall(56, 0x200 | 17, 0, 0, 0, 0) or signal.pause()",
+        "directories shared with another process (CLONE_FS)",
+        "root and working directory",
+    ),
+    ("libc.prctl(1, 15)", "a parent-death signal of the root", "PR_SET_PDEATHSIG"),
 ];
 
 #[test]
 fn what_criu_cannot_make_again_is_named_and_all_run_on() {
     let guests = guests();
-    for (statement, name) in REFUSED {
+    for (statement, state, name) in REFUSED {
         let script = format!(
             "import ctypes, os, signal\nlibc = ctypes.CDLL(None)\n\
              signal.signal(signal.SIGUSR1, lambda *_: print('done', flush=True))\n\
@@ -92,6 +117,7 @@ fn what_criu_cannot_make_again_is_named_and_all_run_on() {
         assert!(!std::path::Path::new(&guests.images()).exists(), "{statement}: images were begun");
         job.ask();
         job.guest.sh(&format!("kill -KILL -{}", job.pid));
+        refused(state, name);
     }
 }
 
