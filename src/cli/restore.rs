@@ -61,10 +61,16 @@ impl Restore {
 }
 
 fn tell(restored: &Restored) -> Result<()> {
-    let Restored { domain, pid, criu, bytes, kept_images, transfer, restore, .. } = restored;
+    let Restored { domain, pid, processes, criu, bytes, kept_images, transfer, restore, .. } =
+        restored;
     let kept = kept_images.as_ref().map_or(String::new(), |dir| format!("; images kept in {dir}"));
+    let others = match processes.saturating_sub(1) {
+        0 => " runs".to_owned(),
+        1 => " and 1 descendant run".to_owned(),
+        others => format!(" and {others} descendants run"),
+    };
     print(&format!(
-        "process {pid} runs in {domain}: {} sent in {}, restored in {} by CRIU {criu}{kept}\n",
+        "process {pid}{others} in {domain}: {} sent in {}, restored in {} by CRIU {criu}{kept}\n",
         HumanBytes(*bytes),
         milliseconds(*transfer),
         milliseconds(*restore),

@@ -19,12 +19,14 @@ const GRACE: Duration = Duration::from_secs(60);
 const MAX_LINE: usize = 300;
 const MAX_LINES: usize = 12;
 
-/// Restores the images that were sent and looks whether the process lives.
+/// Restores the images that were sent and looks whether the root lives. Returns
+/// how many processes of the tree are there: those that were about to end have
+/// ended by then.
 pub(super) fn launch(
     session: &Session<'_>,
     images: &ImageSet,
     keep_images: bool,
-) -> Result<(), RestoreError> {
+) -> Result<usize, RestoreError> {
     let limit = BASE_LIMIT + Duration::from_secs(images.bytes() / MIN_RATE);
     let keep = if keep_images { "keep" } else { "remove" };
     let option = if images.foreign_session { "--shell-job" } else { "-" };
@@ -34,7 +36,7 @@ pub(super) fn launch(
     let report = Report::parse(&session.ask(&question, limit + GRACE)?);
     let domain = session.domain().name().to_owned();
     match report.status {
-        Some(0) if report.is_alive() => Ok(()),
+        Some(0) if report.is_alive() => Ok(report.there.min(images.pids.len())),
         Some(0) => Err(RestoreError::Died { domain, pid: images.root }),
         status => {
             let status = match status {
@@ -54,6 +56,8 @@ struct Report {
     status: Option<i32>,
     /// State letter of the root as in `/proc/PID/status`.
     state: Option<char>,
+    /// How many processes of the tree there are.
+    there: usize,
     log: Vec<String>,
 }
 
@@ -64,6 +68,7 @@ impl Report {
             match line.split_once(' ') {
                 Some(("criu", status)) => report.status = status.parse().ok(),
                 Some(("state", state)) => report.state = state.chars().next(),
+                Some(("there", count)) => report.there = count.parse().unwrap_or(0),
                 Some(("log", line)) if report.log.len() < MAX_LINES => {
                     report.log.push(line.chars().take(MAX_LINE).collect());
                 }

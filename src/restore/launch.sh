@@ -33,6 +33,11 @@ if [ $status -eq 0 ]; then
         while read -r keyword value rest; do
             [ "$keyword" = State: ] && echo "state $value"
         done 2>/dev/null <"/proc/${pids%% *}/status"
+        count=0
+        for pid in $pids; do
+            [ -e "/proc/$pid" ] && count=$((count + 1))
+        done
+        echo "there $count"
     )
 else
     keep=remove

@@ -57,6 +57,8 @@ pub struct Restored {
     pub domain: String,
     /// PID of the tree's root in the guest.
     pub pid: u32,
+    /// How many processes of the tree are there, zombies included.
+    pub processes: usize,
     /// The guest's CRIU version.
     pub criu: String,
     /// Size of the images in bytes.
@@ -104,11 +106,12 @@ pub fn restore(
 
     let start = Instant::now();
     progress(Progress::Restore);
-    launch::launch(&session, &images, keep_images)?;
+    let processes = launch::launch(&session, &images, keep_images)?;
     let restore = start.elapsed();
     Ok(Restored {
         domain: domain.name().to_owned(),
         pid: images.root,
+        processes,
         criu: place.criu,
         bytes: images.bytes(),
         kept_images: keep_images.then_some(dir),

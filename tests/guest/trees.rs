@@ -40,7 +40,11 @@ fn a_tree_is_as_it_was() {
     let said = guests.save(job.pid, &[]).stdout();
     assert!(said.contains("and 17 descendants"), "{said}");
     assert_eq!(job.running("tree"), "", "left in the source");
-    let moved = restored(&guests, &job);
+    guests.copy(&[&job.log]);
+    let said = guests.restore().stdout();
+    assert!(said.contains(&format!("process {} and 17 descendants run", job.pid)), "{said}");
+    guests.destination.adopt(job.pid);
+    let moved = Job { guest: &guests.destination, pid: job.pid, log: job.log.clone() };
     let after = moved.ask();
     assert!(after.contains("done, 15 members, 0 failures"), "{after}");
     moved.end_all("tree");
