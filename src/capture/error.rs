@@ -57,6 +57,12 @@ pub enum CaptureError {
         /// The guest's RAM in bytes.
         ram: u64,
     },
+    /// Files hold more than the guest can.
+    #[error("pipes and files hold more than the guest's RAM of {ram} bytes: they are corrupt")]
+    TooMuchContent {
+        /// The guest's RAM in bytes.
+        ram: u64,
+    },
     /// Pages are not in memory.
     #[error("process {pid}: the page at {addr:#x} is {what}, which save does not support yet")]
     Page {

@@ -38,7 +38,7 @@ pub use error::CaptureError;
 pub use obstacle::Obstacle;
 pub use pages::{PagePlan, PageRun, plan_pages};
 
-use files::Files;
+use files::{Files, Reading};
 use obstacle::Obstacles;
 use process::Shared;
 
@@ -71,7 +71,7 @@ impl<'k> Context<'k> {
 ///
 /// Where guest memory cannot be read.
 pub fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
-    Reader::new(tree)?.survey()
+    Reader::new(tree, Reading::Survey)?.survey()
 }
 
 /// Reads a frozen tree of processes. The snapshot's page ranges are empty;
@@ -81,7 +81,7 @@ pub fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
 ///
 /// [`CaptureError::Obstacles`], or where guest memory cannot be read.
 pub fn capture(tree: &Tree<'_>) -> Result<Snapshot, CaptureError> {
-    Reader::new(tree)?.capture()
+    Reader::new(tree, Reading::Contents)?.capture()
 }
 
 /// How often a process that runs is looked at anew, and after how long.
@@ -108,10 +108,10 @@ struct Objects {
 }
 
 impl<'a, 'k> Reader<'a, 'k> {
-    fn new(tree: &'a Tree<'k>) -> Result<Self, CaptureError> {
+    fn new(tree: &'a Tree<'k>, reading: Reading) -> Result<Self, CaptureError> {
         let context = Context::new(tree.root())?;
         Ok(Self {
-            files: Files::new(&context),
+            files: Files::new(&context, reading),
             context,
             tree,
             objects: Objects::default(),
@@ -163,7 +163,7 @@ impl<'a, 'k> Reader<'a, 'k> {
         for zombie in self.tree.zombies()? {
             self.snapshot.zombies.push(zombie::read(&zombie)?);
         }
-        (self.snapshot.files, self.snapshot.paths) = self.files.into_tables();
+        self.files.give_to(&mut self.snapshot);
         Ok(self.snapshot)
     }
 
@@ -181,6 +181,7 @@ impl<'a, 'k> Reader<'a, 'k> {
     fn survey_tree(&mut self) -> Result<(), CaptureError> {
         self.obstacles.extend(family::survey(self.tree)?);
         self.obstacles.extend(sharing::survey(self.tree)?);
+        self.obstacles.extend(self.files.shared_with_others(self.tree)?);
         Ok(())
     }
 

@@ -24,10 +24,23 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// Collects the obstacles of one process.
-pub(super) struct Obstacles {
+/// A process that has obstacles.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
     pid: i32,
     comm: String,
+}
+
+impl Subject {
+    /// Something that the process has.
+    pub(super) fn obstacle(&self, what: impl Into<String>) -> Obstacle {
+        Obstacle { pid: self.pid, comm: self.comm.clone(), what: what.into() }
+    }
+}
+
+/// Collects the obstacles of one process.
+pub(super) struct Obstacles {
+    subject: Subject,
     found: Vec<Obstacle>,
 }
 
@@ -37,13 +50,18 @@ impl Obstacles {
     }
 
     pub(super) fn named(pid: i32, comm: &str) -> Self {
-        Self { pid, comm: comm.to_owned(), found: Vec::new() }
+        Self { subject: Subject { pid, comm: comm.to_owned() }, found: Vec::new() }
     }
 
     /// Notes that the process has something; `what` is a clause like
     /// `fd 7 is an epoll instance`.
     pub(super) fn add(&mut self, what: impl Into<String>) {
-        self.found.push(Obstacle { pid: self.pid, comm: self.comm.clone(), what: what.into() });
+        self.found.push(self.subject.obstacle(what));
+    }
+
+    /// The process that [`add`](Self::add) speaks of.
+    pub(super) fn subject(&self) -> Subject {
+        self.subject.clone()
     }
 
     /// Notes `what` where `present`.
@@ -51,6 +69,11 @@ impl Obstacles {
         if present {
             self.add(what);
         }
+    }
+
+    /// Whether nothing was found so far.
+    pub(super) fn are_none(&self) -> bool {
+        self.found.is_empty()
     }
 
     pub(super) fn into_vec(self) -> Vec<Obstacle> {

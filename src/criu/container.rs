@@ -40,6 +40,9 @@ pub enum ImageKind {
     Fs,
     Seccomp,
     Timens,
+    PipesData,
+    FifoData,
+    FileLocks,
 }
 
 impl ImageKind {
@@ -57,6 +60,9 @@ impl ImageKind {
             Self::Fs => 0x5140_3912,
             Self::Seccomp => 0x6441_3049,
             Self::Timens => 0x4311_4433,
+            Self::PipesData => 0x5645_3709,
+            Self::FifoData => 0x5933_3054,
+            Self::FileLocks => 0x5432_3616,
         }
     }
 
@@ -75,6 +81,9 @@ impl ImageKind {
             Self::Fs => format!("fs-{id}.img"),
             Self::Seccomp => "seccomp.img".into(),
             Self::Timens => format!("timens-{id}.img"),
+            Self::PipesData => "pipes-data.img".into(),
+            Self::FifoData => "fifo-data.img".into(),
+            Self::FileLocks => "filelocks.img".into(),
         }
     }
 
@@ -115,6 +124,11 @@ impl ImageWriter {
         // `encode` fails only where the buffer cannot grow.
         self.bytes.extend(message.encode_to_vec());
         Ok(())
+    }
+
+    /// Adds what follows a record as it is.
+    pub fn payload(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
     }
 
     /// The file's content.
@@ -200,6 +214,15 @@ impl<R: Read> ImageReader<R> {
         let index = self.read;
         self.read += 1;
         M::decode(bytes.as_slice()).map(Some).map_err(|error| ReadError::Decode { index, error })
+    }
+
+    /// Passes over the `length` bytes that follow a record.
+    ///
+    /// # Errors
+    /// [`ReadError::Truncated`] where there are fewer.
+    pub fn skip_payload(&mut self, length: u64) -> Result<(), ReadError> {
+        let skipped = io::copy(&mut self.input.by_ref().take(length), &mut io::sink())?;
+        if skipped < length { Err(ReadError::Truncated) } else { Ok(()) }
     }
 
     fn next_size(&mut self) -> Result<Option<u32>, ReadError> {

@@ -1,11 +1,13 @@
 //! Numbers by which images refer to each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::EncodeError;
 use super::container::{ImageKind, ImageWriter};
 use super::proto;
-use crate::snapshot::{FilePath, FsContext, Id, OpenFile, Process, Snapshot, VmaKind};
+use crate::snapshot::{
+    FilePath, FsContext, Id, OpenFile, OpenFileKind, Pipe, Process, Snapshot, VmaKind,
+};
 
 /// The number that root objects have; those of processes begin behind it.
 const ROOT: u32 = 1;
@@ -63,6 +65,8 @@ pub enum FileUse {
     Mapped(Id<FilePath>),
     /// Opened by a process.
     Open(Id<OpenFile>),
+    /// The path of a FIFO that a process has opened.
+    FifoPath(Id<OpenFile>),
     /// Working directory.
     Cwd(Id<FsContext>),
     /// Root directory.
@@ -74,12 +78,13 @@ pub enum FileUse {
 pub struct FileIds {
     uses: Vec<FileUse>,
     numbers: HashMap<FileUse, u32>,
+    pipes: Vec<u32>,
 }
 
 impl FileIds {
     /// Numbers from 1: files of address spaces, open files, directories.
     pub fn assign(snapshot: &Snapshot) -> Self {
-        let mut ids = Self { uses: Vec::new(), numbers: HashMap::new() };
+        let mut ids = Self { uses: Vec::new(), numbers: HashMap::new(), pipes: pipe_ids(snapshot) };
         for (_, mm) in snapshot.mms.iter() {
             ids.add(FileUse::Mapped(mm.exe));
             for vma in &mm.vmas {
@@ -88,8 +93,11 @@ impl FileIds {
                 }
             }
         }
-        for (file, _) in snapshot.files.iter() {
+        for (file, open) in snapshot.files.iter() {
             ids.add(FileUse::Open(file));
+            if matches!(open.kind, OpenFileKind::Fifo { .. }) {
+                ids.add(FileUse::FifoPath(file));
+            }
         }
         for (fs, _) in snapshot.fs_contexts.iter() {
             ids.add(FileUse::Cwd(fs));
@@ -115,4 +123,20 @@ impl FileIds {
     pub fn get(&self, file: FileUse) -> Result<u32, EncodeError> {
         self.numbers.get(&file).copied().ok_or(EncodeError::Dangling("file"))
     }
+    /// The number of a pipe.
+    pub fn pipe(&self, pipe: Id<Pipe>) -> Result<u32, EncodeError> {
+        self.pipes.get(pipe.index() as usize).copied().ok_or(EncodeError::Dangling("pipe"))
+    }
+}
+
+/// The numbers of pipes and FIFOs: of their inodes, as CRIU has them, unless
+/// that is too large or there are FIFOs of one number on several file systems.
+fn pipe_ids(snapshot: &Snapshot) -> Vec<u32> {
+    let mut taken = HashSet::new();
+    let mut free = (1..=u32::MAX).rev();
+    let mut id_of = |ino: u64| {
+        let own = u32::try_from(ino).ok().filter(|id| taken.insert(*id));
+        own.or_else(|| free.find(|id| taken.insert(*id))).unwrap_or(0)
+    };
+    snapshot.pipes.iter().map(|(_, pipe)| id_of(pipe.ino)).collect()
 }

@@ -98,7 +98,7 @@ pub fn images(snapshot: &Snapshot) -> Result<Vec<Image>, EncodeError> {
     let files = FileIds::assign(snapshot);
     let mut images = Images::default();
     images.add(ImageKind::Pstree, 0, pstree::image(snapshot)?);
-    images.add(ImageKind::Files, 0, files::image(snapshot, &files)?);
+    files::add_images(snapshot, &files, &mut images)?;
     images.add(ImageKind::Seccomp, 0, seccomp::image()?);
     let timens = timens::INITIAL_NAMESPACE;
     images.add(ImageKind::Timens, timens, timens::image(snapshot.clocks)?);
@@ -108,7 +108,7 @@ pub fn images(snapshot: &Snapshot) -> Result<Vec<Image>, EncodeError> {
         if tables.insert(process.files) {
             let table = snapshot.fd_tables.get(process.files);
             let table = table.ok_or(EncodeError::Dangling("descriptor table"))?;
-            let image = files::fdinfo_image(table, &files)?;
+            let image = files::fdinfo_image(snapshot, table, &files)?;
             images.add(ImageKind::Fdinfo, ids::object_id(process.files), image);
         }
     }

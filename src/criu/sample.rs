@@ -77,9 +77,31 @@ pub fn snapshot() -> Snapshot {
         owner: FileOwner::default(),
         kind: OpenFileKind::Path { path: null, pos: 0 },
     });
-    let files = snapshot.fd_tables.push(FdTable {
-        descriptors: (0..3).map(|fd| Descriptor { fd, cloexec: fd == 2, file }).collect(),
-    });
+    let mut descriptors: Vec<_> =
+        (0..3).map(|fd| Descriptor { fd, cloexec: fd == 2, file }).collect();
+    let open = |snapshot: &mut Snapshot, flags, kind| {
+        snapshot.files.push(OpenFile { flags, owner: FileOwner::default(), kind })
+    };
+    let full = snapshot.pipes.push(Pipe { ino: 77, capacity: 65536, data: b"in a pipe".into() });
+    let empty = snapshot.pipes.push(Pipe { ino: 77, capacity: 4096, data: Vec::new() });
+    let fifo = snapshot.paths.push(path("/run/fifo", 0o10_600, 0));
+    for (fd, flags, kind) in [
+        (3, 0, OpenFileKind::Pipe { pipe: full }),
+        (4, 1, OpenFileKind::Pipe { pipe: full }),
+        (5, 2, OpenFileKind::Fifo { pipe: empty, path: fifo }),
+    ] {
+        let file = open(&mut snapshot, flags, kind);
+        descriptors.push(Descriptor { fd, cloexec: false, file });
+    }
+    snapshot.locks = vec![FileLock {
+        kind: LockKind::Posix,
+        exclusive: true,
+        pid: 100,
+        fd: 0,
+        start: 10,
+        len: None,
+    }];
+    let files = snapshot.fd_tables.push(FdTable { descriptors });
     let fs = snapshot.fs_contexts.push(FsContext { cwd: root, root, umask: 0o22 });
     let sighand = snapshot.sighands.push(SigHand::default());
     let mm = snapshot.mms.push(mm(exe));

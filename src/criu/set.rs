@@ -19,6 +19,12 @@ pub struct ImageSet {
     pub processes: Vec<ProcessImages>,
     /// Open files by ID.
     pub files: BTreeMap<u32, proto::FileEntry>,
+    /// What pipes hold.
+    pub pipes_data: Vec<proto::PipeDataEntry>,
+    /// What FIFOs hold.
+    pub fifo_data: Vec<proto::PipeDataEntry>,
+    /// Locks on files.
+    pub locks: Vec<proto::FileLockEntry>,
     /// Number of seccomp filters.
     pub seccomp_filters: usize,
     /// Clocks at the dump.
@@ -68,6 +74,9 @@ impl ImageSet {
         let mut set = Self {
             inventory: reader.one(ImageKind::Inventory, 0),
             files: reader.files(),
+            pipes_data: reader.pipe_data(ImageKind::PipesData),
+            fifo_data: reader.pipe_data(ImageKind::FifoData),
+            locks: reader.all_if_there(ImageKind::FileLocks, 0),
             seccomp_filters: reader
                 .optional::<proto::SeccompEntry>(ImageKind::Seccomp, 0)
                 .map_or(0, |entry| entry.seccomp_filters.len()),
@@ -126,6 +135,25 @@ impl SetReader<'_> {
         files
     }
 
+    /// The records of an image that may be absent, the data behind each of
+    /// them passed over.
+    fn pipe_data(&mut self, kind: ImageKind) -> Vec<proto::PipeDataEntry> {
+        let name = kind.file_name(0);
+        let read = || -> Result<Vec<_>, ReadError> {
+            let mut entries = Vec::new();
+            let Some(mut reader) = open(self.store, kind, &name)? else { return Ok(entries) };
+            while let Some(entry) = reader.next_record::<proto::PipeDataEntry>()? {
+                reader.skip_payload(u64::from(entry.bytes))?;
+                entries.push(entry);
+            }
+            Ok(entries)
+        };
+        read().unwrap_or_else(|error| {
+            self.findings.add(Violation::unreadable(name.clone(), &error));
+            Vec::new()
+        })
+    }
+
     /// The only record of an image, which must be there.
     fn one<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> M {
         let name = kind.file_name(id);
@@ -148,15 +176,26 @@ impl SetReader<'_> {
 
     /// All records of an image, which must be there.
     fn all<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Vec<M> {
+        self.records(kind, id).unwrap_or_else(|| {
+            self.findings.add(Violation::missing(kind.file_name(id)));
+            Vec::new()
+        })
+    }
+
+    /// All records of an image, none where it is not there.
+    fn all_if_there<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Vec<M> {
+        self.records(kind, id).unwrap_or_default()
+    }
+
+    /// `None` where there is no such image.
+    fn records<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Option<Vec<M>> {
         let name = kind.file_name(id);
         let read = open(self.store, kind, &name)
             .and_then(|reader| reader.map(|reader| reader.records().collect()).transpose());
-        match read {
-            Ok(Some(messages)) => return messages,
-            Ok(None) => self.findings.add(Violation::missing(name)),
-            Err(error) => self.findings.add(Violation::unreadable(name, &error)),
-        }
-        Vec::new()
+        read.unwrap_or_else(|error| {
+            self.findings.add(Violation::unreadable(name, &error));
+            Some(Vec::new())
+        })
     }
 }
 

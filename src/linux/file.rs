@@ -5,6 +5,7 @@ use crate::memory::GuestVirt;
 
 use super::cred::Cred;
 use super::path::{Inode, Path};
+use super::pid::Pid;
 use super::view::{Embedded, Ptr, Raw, Struct};
 
 /// Most descriptors of a process: `fs.nr_open` as the kernel sets it. Some
@@ -26,6 +27,10 @@ kernel_struct! {
         flags: u32 = ["f_flags"],
         /// Offset in bytes.
         pos: u64 = ["f_pos"],
+        /// References to it, up to 6.12.
+        count: u64 = ?["f_count.counter"],
+        /// References to it but for the first one, later.
+        further_references: u64 = ?["f_ref.refcnt.counter"],
         /// Who opened it.
         cred: Ptr<Cred<'k>> = ["f_cred"],
         /// Who is told of I/O: embedded up to 6.1, a pointer later.
@@ -39,12 +44,20 @@ kernel_struct! {
     /// Who is told of I/O by a signal (`F_SETOWN`): `struct fown_struct`.
     pub struct FownStruct: "fown_struct" {
         /// Whom to tell; null for nobody.
-        pid: GuestVirt = ["pid"],
+        pid: Ptr<Pid<'k>> = ["pid"],
+        /// What of it: `enum pid_type`.
+        pid_type: u32 = ["pid_type"],
+        /// Real user of who asked for it.
+        uid: u32 = ["uid.val"],
+        /// Effective user.
+        euid: u32 = ["euid.val"],
+        /// The signal; 0 for SIGIO.
+        signum: u32 = ["signum"],
     }
 }
 
 impl<'k> File<'k> {
-    /// Who is told of I/O by a signal, if anyone is.
+    /// Who is told of I/O by a signal; `None` where nobody ever was to be.
     ///
     /// # Errors
     ///
@@ -55,11 +68,21 @@ impl<'k> File<'k> {
             8 => GuestVirt::new(place.load()?),
             _ => place.addr(),
         };
-        if addr.is_null() {
-            return Ok(None);
+        if addr.is_null() { Ok(None) } else { FownStruct::at(self.kernel(), addr).map(Some) }
+    }
+
+    /// How many references there are to it: those of descriptors, of mappings
+    /// and of system calls under way.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn references(&self) -> Result<u64, KernelError> {
+        // `FILE_REF_ONEREF` is 0 (`include/linux/file_ref.h`).
+        match (self.further_references()?, self.count()?) {
+            (Some(further), _) => Ok(further.wrapping_add(1)),
+            (None, count) => Ok(count.unwrap_or(0)),
         }
-        let owner = FownStruct::at(self.kernel(), addr)?;
-        Ok((!owner.pid()?.is_null()).then_some(owner))
     }
 }
 

@@ -10,6 +10,7 @@ mod view;
 mod cred;
 mod exec_state;
 mod file;
+mod file_lock;
 mod fpu;
 mod hrtimer;
 mod io_context;
@@ -24,6 +25,7 @@ mod path;
 mod percpu;
 mod percpu_counter;
 mod pid;
+mod pipe;
 mod posix_timer;
 mod pt_regs;
 mod pte_marker;
@@ -44,6 +46,7 @@ mod xarray;
 pub use cred::{Cred, GroupInfo};
 pub use exec_state::TaskExecState;
 pub use file::{Fdtable, File, FilesStruct, FownStruct, OpenFd};
+pub use file_lock::{FileLock, FileLockContext, LockFlags};
 pub use fpu::{Fpstate, Fpu};
 pub use hrtimer::{Alarm, CpuItimer, CpuTimer, Hrtimer, HrtimerClockBase};
 pub use io_context::IoContext;
@@ -58,12 +61,12 @@ pub use nsproxy::NsProxy;
 pub use page::Page;
 pub use page_cache::{CachedPages, CachedPlace, PageCache};
 pub use path::{
-    Dentry, FileLock, FileLockContext, FileSystemType, FsStruct, Inode, Mount, Path, ResolvedPath,
-    SuperBlock, VfsMount,
+    Dentry, FileSystemType, FsStruct, Inode, Mount, Path, ResolvedPath, SuperBlock, VfsMount,
 };
 pub use percpu::{cpus, per_cpu};
 pub use percpu_counter::PercpuCounter;
 pub use pid::{Pid, Upid};
+pub use pipe::{PipeBuffer, PipeInodeInfo};
 pub use posix_timer::{PosixTimer, TimerState};
 pub use pt_regs::PtRegs;
 pub use pte_marker::PteMarker;

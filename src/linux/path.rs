@@ -3,9 +3,10 @@
 use crate::kernel::KernelError;
 use crate::memory::GuestVirt;
 
-use super::list::ListHead;
+use super::file_lock::FileLockContext;
 use super::namespace::NsCommon;
 use super::page_cache::PageCache;
+use super::pipe::PipeInodeInfo;
 use super::string::name_at;
 use super::view::{Embedded, Ptr, Struct};
 
@@ -78,32 +79,10 @@ kernel_struct! {
         private: GuestVirt = ["i_private"],
         /// Its pages that are in memory.
         mapping: Ptr<PageCache<'k>> = ["i_mapping"],
+        /// Of a pipe or FIFO that is open, the pipe.
+        pipe: Ptr<PipeInodeInfo<'k>> = ["i_pipe"],
         /// POSIX, OFD and flock locks, if there ever was one.
         flctx: Ptr<FileLockContext<'k>> = ["i_flctx"],
-    }
-}
-
-kernel_struct! {
-    /// Locks on a file: `struct file_lock_context`.
-    pub struct FileLockContext: "file_lock_context" {
-        /// `flock()` locks.
-        flock: Embedded<ListHead<'k>> = ["flc_flock"],
-        /// POSIX and OFD locks.
-        posix: Embedded<ListHead<'k>> = ["flc_posix"],
-        /// Leases.
-        lease: Embedded<ListHead<'k>> = ["flc_lease"],
-    }
-}
-
-kernel_struct! {
-    /// A lock on a file: `struct file_lock`.
-    pub struct FileLock: "file_lock" {
-        /// Its place in the file's list.
-        list: Embedded<ListHead<'k>> = ["c.flc_list", "fl_list"],
-        /// The open file it was made through.
-        file: GuestVirt = ["c.flc_file", "fl_file"],
-        /// The descriptor table that owns it (POSIX), or the open file.
-        owner: GuestVirt = ["c.flc_owner", "fl_owner"],
     }
 }
 

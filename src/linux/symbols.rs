@@ -46,6 +46,8 @@ pub static DECLARATIONS: Declarations = Declarations {
         TkData::declaration(),
         Pid::declaration(),
         Upid::declaration(),
+        PipeInodeInfo::declaration(),
+        PipeBuffer::declaration(),
         Cred::declaration(),
         GroupInfo::declaration(),
         UtsNamespace::declaration(),
@@ -134,6 +136,12 @@ pub static DECLARATIONS: Declarations = Declarations {
         optional(&["hugetlbfs_file_operations"]),
         optional(&["secretmem_fops"]),
         optional(&["dma_buf_fops"]),
+        // What tells the kinds of slots of a pipe: `pipe_buffer.ops`.
+        optional(&["anon_pipe_buf_ops"]),
+        optional(&["page_cache_pipe_buf_ops"]),
+        optional(&["user_page_pipe_buf_ops"]),
+        optional(&["default_pipe_buf_ops"]),
+        optional(&["nosteal_pipe_buf_ops"]),
         // What an interrupted system call would be restarted by.
         optional(&["do_no_restart_syscall"]),
         optional(&["do_restart_poll"]),

@@ -26,6 +26,9 @@ pub(super) struct ImageSet {
     /// Whether the tree belongs to a session or process group of a process
     /// outside, so that CRIU has to be told (`--shell-job`).
     pub foreign_session: bool,
+    /// Whether there are locks on files, which CRIU restores when it is told to
+    /// (`--file-locks`).
+    pub file_locks: bool,
     /// Files that must be there.
     pub files: Vec<ExpectedFile>,
     /// XSAVE components that the registers use, by bit.
@@ -91,6 +94,7 @@ impl ImageSet {
             foreign_session,
             xfeatures: xsave.fold(0, |all, xsave| all | xsave.xstate_bv),
             needs: set.needs(),
+            file_locks: !set.locks.is_empty(),
             pids,
             ..Self::empty(dir)
         }
@@ -105,6 +109,7 @@ impl ImageSet {
             pids: Vec::new(),
             tids: BTreeSet::new(),
             foreign_session: false,
+            file_locks: false,
             files: Vec::new(),
             xfeatures: 0,
             needs: Vec::new(),

@@ -29,10 +29,14 @@ pub(super) fn launch(
 ) -> Result<usize, RestoreError> {
     let limit = BASE_LIMIT + Duration::from_secs(images.bytes() / MIN_RATE);
     let keep = if keep_images { "keep" } else { "remove" };
-    let option = if images.foreign_session { "--shell-job" } else { "-" };
+    let options = [("--shell-job", images.foreign_session), ("--file-locks", images.file_locks)];
+    // What goes with every tree makes that there is a word.
+    let mut wanted = vec!["--restore-detached"];
+    wanted.extend(options.iter().filter(|(_, wanted)| *wanted).map(|(option, _)| option));
+    let options = wanted.join(",");
     let pids: Vec<String> = images.pids.iter().map(u32::to_string).collect();
     let seconds = limit.as_secs();
-    let question = format!("restore {seconds} {keep} {option} {}\n", pids.join(" "));
+    let question = format!("restore {seconds} {keep} {options} {}\n", pids.join(" "));
     let report = Report::parse(&session.ask(&question, limit + GRACE)?);
     let domain = session.domain().name().to_owned();
     match report.status {

@@ -1,10 +1,10 @@
 
 # Third question: restore the images.
-#   restore LIMIT KEEP OPTION PID...
-# with a limit in seconds, "keep" or "remove" for the images, an option for
-# CRIU or "-", and the PIDs of the tree, the root's first.
-read -r keyword limit keep option pids <&3 || exit 0
-[ "$option" = - ] && option=
+#   restore LIMIT KEEP OPTIONS PID...
+# with a limit in seconds, "keep" or "remove" for the images, options for CRIU
+# with commas between, and the PIDs of the tree, the root's first.
+read -r keyword limit keep options pids <&3 || exit 0
+options=$(IFS=,; echo $options)
 
 # Out of the agent's unit: stopping that would end what we restore.
 echo 0 2>/dev/null >/sys/fs/cgroup/cgroup.procs
@@ -24,7 +24,7 @@ export GLIBC_TUNABLES=glibc.pthread.rseq=0
 
 # What is restored must not inherit the port.
 timeout -k 5 "$limit" criu restore -D "$dir" -W "$dir" -o restore.log -v4 \
-    --restore-detached $option </dev/null >/dev/null 2>&1 3>&-
+    $options </dev/null >/dev/null 2>&1 3>&-
 status=$?
 if [ $status -eq 0 ]; then
     # What was restored wrongly dies as soon as it runs.

@@ -29,7 +29,10 @@ use serde::{Deserialize, Serialize};
 
 pub use cred::Credentials;
 pub use extended_state::{CetState, ExtendedState, LegacyState, XsaveState, component};
-pub use files::{Descriptor, FdTable, FileOwner, FilePath, FsContext, OpenFile, OpenFileKind};
+pub use files::{
+    Descriptor, FdTable, FileLock, FileOwner, FilePath, FsContext, LockKind, OpenFile,
+    OpenFileKind, Pipe,
+};
 pub use kernel_string::KernelString;
 pub use limits::{RESOURCES, ResourceLimit};
 pub use lineage::{Kin, LineageProblem, lineage_problems};
@@ -63,6 +66,10 @@ pub struct Snapshot {
     pub files: Table<OpenFile>,
     /// Files that anything above refers to by path.
     pub paths: Table<FilePath>,
+    /// Pipes and FIFOs.
+    pub pipes: Table<Pipe>,
+    /// Locks on files.
+    pub locks: Vec<FileLock>,
     /// Clocks of the source when it was captured.
     pub clocks: Clocks,
 }

@@ -38,7 +38,10 @@ impl Decoded {
             if kind == "pages" {
                 continue;
             }
-            let messages = messages(&pool, kind, &fs::read(&path).unwrap());
+            let (messages, payloads) = messages(&pool, kind, &fs::read(&path).unwrap());
+            for (index, payload) in payloads {
+                decoded.fields.insert(format!("{name}[{index}].payload"), hex(&payload));
+            }
             if kind == "pagemap" {
                 let pages = read_pages(folder, &messages);
                 decoded.pages.extend(pages.clone());
@@ -95,23 +98,42 @@ fn message_name(kind: &str, index: usize) -> String {
         ("pagemap", 0) => "criu.pagemap_head".into(),
         ("files", _) => "criu.file_entry".into(),
         ("ids", _) => "criu.task_kobj_ids_entry".into(),
+        ("filelocks", _) => "criu.file_lock_entry".into(),
+        ("pipes" | "fifo", _) => "criu.pipe_data_entry".into(),
         _ => format!("criu.{kind}_entry"),
     }
 }
 
-fn messages(pool: &DescriptorPool, kind: &str, bytes: &[u8]) -> Vec<DynamicMessage> {
+/// The records of an image, and what follows some of them, by their index.
+fn messages(
+    pool: &DescriptorPool,
+    kind: &str,
+    bytes: &[u8],
+) -> (Vec<DynamicMessage>, BTreeMap<usize, Vec<u8>>) {
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let mut at = if word(0) == COMMON_MAGIC { 8 } else { 4 };
     let mut messages = Vec::new();
+    let mut payloads = BTreeMap::new();
     while at < bytes.len() {
         let length = word(at) as usize;
         let name = message_name(kind, messages.len());
         let descriptor = pool.get_message_by_name(&name).unwrap_or_else(|| panic!("no {name}"));
         let record = &bytes[at + 4..at + 4 + length];
-        messages.push(DynamicMessage::decode(descriptor, record).expect("a record"));
+        let message = DynamicMessage::decode(descriptor, record).expect("a record");
         at += 4 + length;
+        if name == "criu.pipe_data_entry" {
+            let length = message.get_field_by_name("bytes").expect("a field of ours");
+            let length = length.as_u32().expect("a number") as usize;
+            payloads.insert(messages.len(), bytes[at..at + length].to_vec());
+            at += length;
+        }
+        messages.push(message);
     }
-    messages
+    (messages, payloads)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn flatten(path: &str, message: &DynamicMessage, fields: &mut BTreeMap<String, String>) {
@@ -132,7 +154,7 @@ fn flatten_value(path: &str, value: &Value, fields: &mut BTreeMap<String, String
             }
         }
         Value::Bytes(bytes) => {
-            fields.insert(path.into(), bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+            fields.insert(path.into(), hex(bytes));
         }
         value => {
             fields.insert(path.into(), format!("{value:?}"));

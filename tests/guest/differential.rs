@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::decoded::Decoded;
 use crate::families::by_process;
+use crate::files;
 use crate::harness::{Guests, Job, TestKernel, guests};
 
 /// Kernels whose guests have CRIU 3.17, and those with CRIU 4.
@@ -52,7 +53,7 @@ const MOVING: [&str; 6] = [".vsec", ".vusec", ".vnsec", ".overrun", ".tv_sec", "
 fn dumped_by_criu(guests: &Guests, job: &Job<'_>) -> Decoded {
     let images = format!("{}.criu", job.log);
     job.guest.sh(&format!(
-        "mkdir {images} && criu dump -t {} -D {images} --leave-running -o dump.log \
+        "mkdir {images} && criu dump -t {} -D {images} --leave-running --file-locks -o dump.log \
          && tar -cf {images}.tar -C {images} . && rm -r {images}",
         job.pid
     ));
@@ -218,6 +219,8 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
         running.wait_for_states(&['T']);
     }
     let jobs = [
+        files::start(&guests, "pipes"),
+        files::start(&guests, "locks"),
         guests.source.start_for_criu("attributes", &[], "ready"),
         guests.source.start_for_criu("layout", &["/var/tmp/ovmigrate-tests/layout.file"], "ready"),
         guests.source.start_for_criu("sleepers", &["futex", "0"], "1 begin"),

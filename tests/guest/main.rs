@@ -9,6 +9,7 @@ mod crossing;
 mod decoded;
 mod differential;
 mod families;
+mod files;
 mod freezing;
 mod harness;
 mod identity;

@@ -4,6 +4,7 @@ use crate::kernel::KernelError;
 use crate::linux::{File, Struct};
 use crate::snapshot::KernelString;
 
+use super::O_PATH;
 use super::stat::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK};
 
 /// Kinds of open file that have no path to open them by again, by the symbol
@@ -38,29 +39,48 @@ const NAMED_KINDS: &[(&str, &str)] = &[
 const PLAIN_DEVICES: &[&str] =
     &["null_fops", "zero_fops", "full_fops", "random_fops", "urandom_fops"];
 
-/// What an open file is that has no path, in words; `None` for one that has.
-pub(super) fn without_path(file: &File<'_>) -> Result<Option<String>, KernelError> {
-    let op = Some(file.op()?);
-    let kernel = file.kernel();
-    if let Some((_, kind)) = NAMED_KINDS.iter().find(|(name, _)| kernel.symbol(name) == op) {
-        return Ok(Some((*kind).to_owned()));
+/// What an open file is, and so how it is saved.
+pub(super) enum Kind {
+    /// It is opened again by its path.
+    Path,
+    /// An end of a pipe or FIFO.
+    Pipe,
+    /// Something else, in words: `an epoll instance`.
+    Unsupported(String),
+}
+
+impl Kind {
+    pub(super) fn of(file: &File<'_>) -> Result<Self, KernelError> {
+        // Nothing can be done with it but to find it.
+        if file.flags()? & O_PATH != 0 {
+            return Ok(Self::Path);
+        }
+        let op = Some(file.op()?);
+        let kernel = file.kernel();
+        if let Some((_, kind)) = NAMED_KINDS.iter().find(|(name, _)| kernel.symbol(name) == op) {
+            return Ok(Self::Unsupported((*kind).to_owned()));
+        }
+        let Some(inode) = file.inode()? else {
+            return Ok(Self::Unsupported("a file without inode".into()));
+        };
+        Ok(Self::Unsupported(match inode.mode()? & S_IFMT {
+            S_IFIFO => return Ok(Self::Pipe),
+            S_IFREG | S_IFDIR => return Ok(Self::Path),
+            S_IFCHR if PLAIN_DEVICES.iter().any(|name| kernel.symbol(name) == op) => {
+                return Ok(Self::Path);
+            }
+            S_IFSOCK => "a socket".into(),
+            S_IFCHR => {
+                let rdev = inode.rdev()?;
+                format!("the character device {}:{}", rdev >> 20, rdev & 0xf_ffff)
+            }
+            S_IFBLK => "a block device".into(),
+            // An anonymous inode has no type; its name says what it is.
+            _ => {
+                let name =
+                    file.path()?.dentry()?.map_or(Ok(Vec::new()), |dentry| dentry.name_bytes())?;
+                format!("an anonymous file {}", KernelString::from(name))
+            }
+        }))
     }
-    let Some(inode) = file.inode()? else { return Ok(Some("a file without inode".into())) };
-    Ok(match inode.mode()? & S_IFMT {
-        S_IFSOCK => Some("a socket".into()),
-        S_IFIFO => Some("a pipe".into()),
-        S_IFREG | S_IFDIR => None,
-        S_IFCHR if PLAIN_DEVICES.iter().any(|name| kernel.symbol(name) == op) => None,
-        S_IFCHR => {
-            let rdev = inode.rdev()?;
-            Some(format!("the character device {}:{}", rdev >> 20, rdev & 0xf_ffff))
-        }
-        S_IFBLK => Some("a block device".into()),
-        // An anonymous inode has no type; its name says what it is.
-        _ => {
-            let name =
-                file.path()?.dentry()?.map_or(Ok(Vec::new()), |dentry| dentry.name_bytes())?;
-            Some(format!("an anonymous file {}", KernelString::from(name)))
-        }
-    })
 }

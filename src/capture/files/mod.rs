@@ -1,25 +1,37 @@
 //! Open files, the root and the working directory: one file for each kind.
 
+mod budget;
 mod kind;
 mod lock;
+mod outside;
+mod owner;
 mod path;
+mod pipe;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::control::Target;
+use crate::control::{Target, Tree};
+use crate::kernel::KernelError;
 use crate::linux::{File, Path, Struct};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
-    Descriptor, FdTable, FileOwner, FilePath, FsContext, Id, OpenFile, OpenFileKind, Table,
+    Descriptor, FdTable, FileLock, FilePath, FsContext, Id, OpenFile, Pipe, Snapshot, Table,
 };
 
 use super::Context;
 use super::error::CaptureError;
-use super::obstacle::Obstacles;
+use super::obstacle::{Obstacle, Obstacles, Subject};
 
-/// `O_PATH` and `FASYNC` (`include/uapi/asm-generic/fcntl.h`).
-const O_PATH: u32 = 0o10_000_000;
+use budget::Budget;
+use kind::Kind;
+use lock::Locker;
+use outside::{Shared, Thing};
+
+/// `O_*` (`include/uapi/asm-generic/fcntl.h`).
 const FASYNC: u32 = 0o20_000;
+const O_DIRECT: u32 = 0o40_000;
+const O_CLOEXEC: u32 = 0o2_000_000;
+const O_PATH: u32 = 0o10_000_000;
 
 /// File types in `i_mode` (`include/uapi/linux/stat.h`).
 mod stat {
@@ -32,29 +44,69 @@ mod stat {
     pub const S_IFSOCK: u32 = 0o140_000;
 }
 
-/// The files of a process, each kept once.
+/// How much is read of what files hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reading {
+    /// Only what tells whether they can be saved, of a process that may run.
+    Survey,
+    /// All of it, of a frozen process.
+    Contents,
+}
+
+/// The files of all processes of a save, each kept once.
 pub(super) struct Files<'k> {
     root: Path<'k>,
+    reading: Reading,
+    budget: Budget,
+    /// Open files by the address of their `struct file`.
     opened: HashMap<GuestVirt, Id<OpenFile>>,
+    /// Who has them, in the order of `tables.files`.
+    held: Vec<Held<'k>>,
+    /// Pipes by the address of their inode.
+    pipes: HashMap<GuestVirt, Id<Pipe>>,
+    /// Their ends, in the order of `tables.pipes`.
+    ends: Vec<pipe::Ends<'k>>,
+    /// Descriptor tables that were read.
+    fd_tables: HashSet<GuestVirt>,
+    tables: Tables,
+}
+
+/// Who has an open file first.
+struct Held<'k> {
+    file: File<'k>,
+    subject: Subject,
+    holder: String,
+    /// How many descriptors refer to it.
+    descriptors: u64,
+    /// Whether it holds a lock of its own.
+    locked: bool,
+}
+
+/// What a snapshot gets.
+#[derive(Default)]
+struct Tables {
     files: Table<OpenFile>,
     paths: Table<FilePath>,
+    pipes: Table<Pipe>,
+    locks: Vec<FileLock>,
 }
 
 impl<'k> Files<'k> {
-    pub(super) fn new(context: &Context<'k>) -> Self {
+    pub(super) fn new(context: &Context<'k>, reading: Reading) -> Self {
         Self {
             root: context.root,
+            reading,
+            budget: Budget::of(context.root.kernel()),
             opened: HashMap::new(),
-            files: Table::default(),
-            paths: Table::default(),
+            held: Vec::new(),
+            pipes: HashMap::new(),
+            ends: Vec::new(),
+            fd_tables: HashSet::new(),
+            tables: Tables::default(),
         }
     }
 
-    pub(super) fn into_tables(self) -> (Table<OpenFile>, Table<FilePath>) {
-        (self.files, self.paths)
-    }
-
-    /// The open descriptors.
+    /// The open descriptors of a process.
     pub(super) fn descriptors(
         &mut self,
         target: &Target<'k>,
@@ -62,14 +114,22 @@ impl<'k> Files<'k> {
     ) -> Result<FdTable, CaptureError> {
         let missing = CaptureError::Missing { pid: target.pid(), what: "file descriptors" };
         let files = target.leader().files()?.ok_or(missing)?;
+        self.fd_tables.insert(files.addr());
         let mut table = FdTable::default();
         for open in files.open_fds()? {
             let holder = format!("fd {}", open.fd);
-            let locks = lock::holds_locks(&open.file, files.addr())?;
-            obstacles.add_if(locks, format!("{holder} holds file locks"));
-            if let Some(file) = self.open_file(&open.file, &holder, obstacles)? {
-                table.descriptors.push(Descriptor { fd: open.fd, cloexec: open.cloexec, file });
+            let known = self.opened.contains_key(&open.file.addr());
+            let Some(file) = self.open_file(&open.file, &holder, obstacles)? else { continue };
+            // Locks are read at the first descriptor of a table.
+            if !table.descriptors.iter().any(|other| other.file == file) {
+                let (table, pid) = (files.addr(), target.pid().cast_unsigned());
+                let locker = Locker { table, pid, fd: open.fd, first: !known };
+                let locked = self.locks(&open.file, &locker, obstacles)?;
+                if let Some(held) = self.held_mut(file) {
+                    held.locked |= locked;
+                }
             }
+            table.descriptors.push(Descriptor { fd: open.fd, cloexec: open.cloexec, file });
         }
         Ok(table)
     }
@@ -93,6 +153,47 @@ impl<'k> Files<'k> {
         })
     }
 
+    /// What processes that are not saved have a part in. To be called once the
+    /// descriptors of all members of the tree were read.
+    pub(super) fn shared_with_others(
+        &self,
+        tree: &Tree<'k>,
+    ) -> Result<Vec<Obstacle>, CaptureError> {
+        let pids: Vec<u32> =
+            tree.members().iter().map(|member| member.pid().cast_unsigned()).collect();
+        let mut obstacles = Vec::new();
+        for ((_, file), held) in self.tables.files.iter().zip(&self.held) {
+            if !owner::is_one_of(&file.owner, &pids) {
+                let (holder, pid) = (&held.holder, file.owner.pid);
+                let what = format!("{holder} signals I/O to {pid}, which is not saved with it");
+                obstacles.push(held.subject.obstacle(what));
+            }
+        }
+        let mut shared = Vec::new();
+        for ends in &self.ends {
+            shared.extend(ends.shared()?);
+        }
+        for held in &self.held {
+            shared.extend(held.shared()?);
+        }
+        let things: Vec<Thing> = shared.iter().map(|shared| shared.thing).collect();
+        let holders = outside::holders(self.root.kernel(), &self.fd_tables, &things)?;
+        for (shared, holder) in shared.iter().zip(holders) {
+            obstacles.extend(shared.obstacle(holder.as_deref()));
+        }
+        Ok(obstacles)
+    }
+
+    /// Hands everything over.
+    pub(super) fn give_to(self, snapshot: &mut Snapshot) {
+        let Tables { files, paths, pipes, locks } = self.tables;
+        snapshot.files = files;
+        snapshot.paths = paths;
+        snapshot.pipes = pipes;
+        snapshot.locks = locks;
+    }
+
+    /// An open file; `None` with an obstacle where it cannot be saved.
     fn open_file(
         &mut self,
         file: &File<'k>,
@@ -100,24 +201,51 @@ impl<'k> Files<'k> {
         obstacles: &mut Obstacles,
     ) -> Result<Option<Id<OpenFile>>, CaptureError> {
         if let Some(&known) = self.opened.get(&file.addr()) {
+            if let Some(held) = self.held_mut(known) {
+                held.descriptors += 1;
+            }
             return Ok(Some(known));
         }
-        if let Some(kind) = kind::without_path(file)? {
-            obstacles.add(format!("{holder} is {kind}"));
-            return Ok(None);
-        }
-        let flags = file.flags()?;
-        obstacles.add_if(flags & O_PATH != 0, format!("{holder} was opened with O_PATH"));
-        let signals_io = flags & FASYNC != 0 || file.fown()?.is_some();
-        obstacles.add_if(signals_io, format!("{holder} signals I/O (F_SETOWN or O_ASYNC)"));
-        let Some(path) = self.path(&file.path()?, holder, obstacles)? else { return Ok(None) };
-        let open = OpenFile {
-            flags,
-            owner: FileOwner::default(),
-            kind: OpenFileKind::Path { path, pos: file.pos()? },
+        let kind = match Kind::of(file)? {
+            Kind::Path => self.by_path(file, holder, obstacles)?,
+            Kind::Pipe => self.pipe(file, holder, obstacles)?,
+            Kind::Unsupported(what) => {
+                obstacles.add(format!("{holder} is {what}"));
+                None
+            }
         };
-        let id = self.files.push(open);
+        let Some(kind) = kind else { return Ok(None) };
+        // The descriptor has a flag of its own, the file only what it was
+        // opened with.
+        let flags = file.flags()? & !O_CLOEXEC;
+        let id = self.tables.files.push(OpenFile { flags, owner: owner::read(file)?, kind });
         self.opened.insert(file.addr(), id);
+        self.held.push(Held {
+            file: *file,
+            subject: obstacles.subject(),
+            holder: holder.to_owned(),
+            descriptors: 1,
+            locked: false,
+        });
         Ok(Some(id))
+    }
+
+    fn held_mut(&mut self, file: Id<OpenFile>) -> Option<&mut Held<'k>> {
+        self.held.get_mut(file.index() as usize)
+    }
+}
+
+impl Held<'_> {
+    /// Notes an open file that holds a lock, where others may have it, too.
+    fn shared(&self) -> Result<Option<Shared<'_>>, KernelError> {
+        // A mapping has a reference as well.
+        let may_be = self.locked && self.file.references()? > self.descriptors;
+        Ok(may_be.then_some(Shared {
+            thing: Thing::File(self.file.addr()),
+            subject: &self.subject,
+            holder: &self.holder,
+            what: "holds a lock",
+            is_certain: false,
+        }))
     }
 }

@@ -1,13 +1,13 @@
 //! Files that are opened again by their path.
 
 use crate::kernel::KernelError;
-use crate::linux::{Inode, Path};
-use crate::snapshot::{FilePath, Id, KernelString};
+use crate::linux::{File, Inode, Path};
+use crate::snapshot::{FilePath, Id, KernelString, OpenFileKind};
 
 use super::super::error::CaptureError;
 use super::super::obstacle::Obstacles;
 use super::Files;
-use super::stat::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG};
+use super::stat::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG};
 
 /// File systems whose files stand for state of this kernel or of this process.
 const KERNEL_FILE_SYSTEMS: &[&str] = &[
@@ -29,6 +29,18 @@ const KERNEL_FILE_SYSTEMS: &[&str] = &[
 ];
 
 impl<'k> Files<'k> {
+    /// An open file that is opened again by its path.
+    pub(super) fn by_path(
+        &mut self,
+        file: &File<'k>,
+        holder: &str,
+        obstacles: &mut Obstacles,
+    ) -> Result<Option<OpenFileKind>, CaptureError> {
+        let path = self.path(&file.path()?, holder, obstacles)?;
+        let pos = file.pos()?;
+        Ok(path.map(|path| OpenFileKind::Path { path, pos }))
+    }
+
     /// A file that is opened again by its path; `None` with an obstacle where
     /// that is impossible.
     pub(in super::super) fn path(
@@ -58,7 +70,7 @@ impl<'k> Files<'k> {
             let shown = name.transpose()?.map_or(shown, KernelString::from);
             obstacles.add(format!("{holder} ({shown}) lies outside the root directory"));
         } else {
-            return Ok(Some(self.paths.intern(FilePath {
+            return Ok(Some(self.tables.paths.intern(FilePath {
                 path: resolved.path.into(),
                 mode: inode.mode()?,
                 size: inode.size()?,
@@ -75,7 +87,7 @@ fn obstacles_of_path(inode: &Inode<'_>, file_system: &str) -> Result<Option<Stri
         return Ok(Some(format!("is a file of {file_system}")));
     }
     Ok(match inode.mode()? & S_IFMT {
-        S_IFREG | S_IFDIR | S_IFCHR => None,
+        S_IFREG | S_IFDIR | S_IFCHR | S_IFIFO => None,
         S_IFBLK => Some("is a block device".into()),
         other => Some(format!("is of type {other:#o}")),
     })

@@ -95,6 +95,38 @@ fn reg(set: &mut Set, f: impl Fn(&mut RegFileEntry)) {
     });
 }
 
+fn lock(set: &mut Set, f: impl Fn(&mut FileLockEntry)) {
+    change(set, ImageKind::FileLocks, 0, |locks| f(&mut locks[0]));
+}
+
+/// The record of the first open file of a kind.
+fn opened<M>(set: &mut Set, part: impl Fn(&mut FileEntry) -> Option<&mut M>, f: impl Fn(&mut M)) {
+    change(set, ImageKind::Files, 0, |files: &mut Vec<FileEntry>| {
+        f(files.iter_mut().find_map(&part).expect("a file of the kind"));
+    });
+}
+
+fn pipe(set: &mut Set, f: impl Fn(&mut PipeEntry)) {
+    opened(set, |file| file.pipe.as_mut(), f);
+}
+
+fn fifo(set: &mut Set, f: impl Fn(&mut FifoEntry)) {
+    opened(set, |file| file.fifo.as_mut(), f);
+}
+
+/// The only record of the pipes' data, with its data behind it.
+fn pipe_data(set: &mut Set, f: impl Fn(&mut PipeDataEntry)) {
+    let bytes = set.get_mut("pipes-data.img").expect("the image");
+    let mut reader = ImageReader::new(ImageKind::PipesData, bytes.as_slice()).expect("an image");
+    let mut entry: PipeDataEntry = reader.next_record().expect("a record").expect("an entry");
+    let data = bytes[bytes.len() - entry.bytes as usize..].to_vec();
+    f(&mut entry);
+    let mut image = ImageWriter::new(ImageKind::PipesData);
+    image.record(&entry).expect("a record");
+    image.payload(&data);
+    *bytes = image.finish();
+}
+
 fn fdinfo(set: &mut Set, f: impl Fn(&mut FdinfoEntry)) {
     change(set, ImageKind::Fdinfo, 2, |entries| f(&mut entries[0]));
 }
@@ -135,21 +167,30 @@ fn a_good_set_passes_and_comes_back_decoded() {
     let set = check(&sample::image_set(), CheckOptions::default()).expect("a good set");
     let process = &set.processes[0];
     assert_eq!(process.pstree.threads, [100, 101]);
-    assert_eq!(process.fdinfo.len(), 3);
+    assert_eq!(process.fdinfo.len(), 6);
     assert_eq!(process.mm.vmas.len(), 6);
     let names: Vec<&[u8]> =
         set.files.values().filter_map(|file| Some(file.reg.as_ref()?.name.as_slice())).collect();
-    assert_eq!(names, [&b"/usr/bin/counter"[..], b"/dev/null", b"/", b"/"]);
+    assert_eq!(names, [&b"/usr/bin/counter"[..], b"/dev/null", b"/run/fifo", b"/", b"/"]);
+    // The FIFO has its inode's number on another file system than the pipe.
+    let data: Vec<_> = [&set.pipes_data, &set.fifo_data].into_iter().flatten().collect();
+    assert_eq!(
+        data.iter().map(|data| (data.bytes, data.size)).collect::<Vec<_>>(),
+        [(9, Some(65536)), (0, Some(4096))]
+    );
+    assert_ne!(data[0].pipe_id, data[1].pipe_id);
     let task = process.leader().and_then(|core| core.tc.as_ref()).expect("tc");
     let real = task.timers.as_ref().expect("timers").real;
     assert_eq!((real.vsec, real.vusec, real.isec, real.iusec), (1, 500_000, 2, 500_000));
 }
 
+/// Images that restore does without, and that nothing else tells of.
+const OPTIONAL: [&str; 3] = ["seccomp.img", "timens-0.img", "filelocks.img"];
+
 #[test]
 fn any_image_that_is_missing_or_cut_is_told() {
     let good = sample::image_set();
-    for name in good.keys().filter(|name| !["seccomp.img", "timens-0.img"].contains(&name.as_str()))
-    {
+    for name in good.keys().filter(|name| !OPTIONAL.contains(&name.as_str())) {
         let mut set = good.clone();
         set.remove(name);
         let error = check(&set, CheckOptions::default()).expect_err(name);
@@ -440,6 +481,19 @@ fn mistakes_in_files_are_found() {
             "files.img",
             "id",
         ),
+        (|s| pipe(s, |p| p.id = 99), "files.img", "pipe.id"),
+        (|s| pipe(s, |p| p.pipe_id = 99), "pipes-data.img", "pipe_id"),
+        (|s| fifo(s, |f| f.id = 99), "files.img", "fifo.id"),
+        (|s| fifo(s, |f| f.regf_id = Some(99)), "files.img", "fifo.regf_id"),
+        (|s| fifo(s, |f| f.pipe_id = 99), "fifo-data.img", "pipe_id"),
+        (|s| pipe_data(s, |d| d.size = Some(8)), "pipes-data.img", "bytes"),
+        (|s| pipe_data(s, |d| d.bytes = 10), "pipes-data.img", ""),
+        (|s| lock(s, |l| l.pid = 99), "filelocks.img", "pid"),
+        (|s| lock(s, |l| l.fd = 99), "filelocks.img", "fd"),
+        (|s| lock(s, |l| l.flag = 3), "filelocks.img", "flag"),
+        (|s| lock(s, |l| l.r#type = 5), "filelocks.img", "type"),
+        (|s| lock(s, |l| l.start = -1), "filelocks.img", "len"),
+        (|s| lock(s, |l| l.len = i64::MAX), "filelocks.img", "len"),
         (|s| fdinfo(s, |f| f.id = 99), "fdinfo-2.img", "id"),
         (|s| fdinfo(s, |f| f.fd = 1), "fdinfo-2.img", "fd"),
         (|s| fdinfo(s, |f| f.flags = 2), "fdinfo-2.img", "flags"),

@@ -1,41 +1,102 @@
-//! `files.img` and `fdinfo-ID.img`: open files and descriptors.
+//! `files.img`, `fdinfo-ID.img` and the images beside them: open files and
+//! descriptors. One file for each kind of open file.
 
+mod lock;
+mod pipe;
 mod reg;
 
-use super::EncodeError;
 use super::container::{ImageKind, ImageWriter};
 use super::ids::{FileIds, FileUse};
-use super::proto;
-use crate::snapshot::{FdTable, FileOwner, Snapshot};
+use super::{EncodeError, Images, proto};
+use crate::snapshot::{FdTable, FileOwner, Id, OpenFile, OpenFileKind, Snapshot};
+
+pub use lock::flag as lock_flag;
 
 /// `FD_CLOEXEC` in `fdinfo_entry.flags`.
 const CLOEXEC: u32 = 1;
 
+/// All images of open files but those of descriptor tables.
+pub fn add_images(
+    snapshot: &Snapshot,
+    ids: &FileIds,
+    images: &mut Images,
+) -> Result<(), EncodeError> {
+    images.add(ImageKind::Files, 0, image(snapshot, ids)?);
+    pipe::add_data(snapshot, ids, images)?;
+    lock::add(snapshot, images)
+}
+
 /// `files.img`
-pub fn image(snapshot: &Snapshot, ids: &FileIds) -> Result<Vec<u8>, EncodeError> {
+fn image(snapshot: &Snapshot, ids: &FileIds) -> Result<Vec<u8>, EncodeError> {
     let mut image = ImageWriter::new(ImageKind::Files);
     for (id, file) in ids.iter() {
-        image.record(&proto::FileEntry {
-            r#type: proto::FdTypes::Reg as i32,
-            id,
-            reg: Some(reg::record(snapshot, id, file)?),
-        })?;
+        match file {
+            // CRIU writes the path of a FIFO before the FIFO.
+            FileUse::FifoPath(_) => {}
+            FileUse::Open(open) => {
+                let path = FileUse::FifoPath(open);
+                if let Ok(path_id) = ids.get(path) {
+                    image.record(&reg::record(snapshot, path_id, path)?)?;
+                }
+                image.record(&record(snapshot, ids, id, open)?)?;
+            }
+            file => image.record(&reg::record(snapshot, id, file)?)?,
+        }
     }
     Ok(image.finish())
 }
 
 /// `fdinfo-ID.img`
-pub fn fdinfo_image(table: &FdTable, ids: &FileIds) -> Result<Vec<u8>, EncodeError> {
+pub fn fdinfo_image(
+    snapshot: &Snapshot,
+    table: &FdTable,
+    ids: &FileIds,
+) -> Result<Vec<u8>, EncodeError> {
     let mut image = ImageWriter::new(ImageKind::Fdinfo);
     for descriptor in &table.descriptors {
         image.record(&proto::FdinfoEntry {
             id: ids.get(FileUse::Open(descriptor.file))?,
             flags: if descriptor.cloexec { CLOEXEC } else { 0 },
-            r#type: proto::FdTypes::Reg as i32,
+            r#type: fd_type(open_file(snapshot, descriptor.file)?) as i32,
             fd: descriptor.fd,
         })?;
     }
     Ok(image.finish())
+}
+
+fn open_file(snapshot: &Snapshot, file: Id<OpenFile>) -> Result<&OpenFile, EncodeError> {
+    snapshot.files.get(file).ok_or(EncodeError::Dangling("file"))
+}
+
+fn fd_type(file: &OpenFile) -> proto::FdTypes {
+    match file.kind {
+        OpenFileKind::Path { .. } => proto::FdTypes::Reg,
+        OpenFileKind::Pipe { .. } => proto::FdTypes::Pipe,
+        OpenFileKind::Fifo { .. } => proto::FdTypes::Fifo,
+    }
+}
+
+/// The record of an open file.
+fn record(
+    snapshot: &Snapshot,
+    ids: &FileIds,
+    id: u32,
+    file: Id<OpenFile>,
+) -> Result<proto::FileEntry, EncodeError> {
+    let open = open_file(snapshot, file)?;
+    let of = proto::FileEntry { r#type: fd_type(open) as i32, id, ..proto::FileEntry::default() };
+    Ok(match open.kind {
+        OpenFileKind::Path { .. } => reg::record(snapshot, id, FileUse::Open(file))?,
+        OpenFileKind::Pipe { pipe } => {
+            let pipe = pipe::end(open, id, ids.pipe(pipe)?);
+            proto::FileEntry { pipe: Some(pipe), ..of }
+        }
+        OpenFileKind::Fifo { pipe, .. } => {
+            let regf_id = Some(ids.get(FileUse::FifoPath(file))?);
+            let fifo = proto::FifoEntry { id, pipe_id: ids.pipe(pipe)?, regf_id };
+            proto::FileEntry { fifo: Some(fifo), ..of }
+        }
+    })
 }
 
 /// Who is told of I/O by a signal.

@@ -1,33 +1,34 @@
 //! Files that restore opens by their path.
 
-use super::super::EncodeError;
 use super::super::ids::FileUse;
-use super::super::proto;
-use super::owner;
+use super::super::{EncodeError, proto};
+use super::{open_file, owner};
 use crate::snapshot::{FilePath, Id, OpenFileKind, Snapshot};
 
 /// The record of a file that is mapped, open or a directory of a process.
-pub(super) fn record(
+pub fn record(
     snapshot: &Snapshot,
     id: u32,
     file: FileUse,
-) -> Result<proto::RegFileEntry, EncodeError> {
+) -> Result<proto::FileEntry, EncodeError> {
     let fs_context = |id| snapshot.fs_contexts.get(id).ok_or(EncodeError::Dangling("fs"));
-    match file {
-        FileUse::Mapped(path) => by_path(snapshot, id, path),
-        FileUse::Cwd(fs) => by_path(snapshot, id, fs_context(fs)?.cwd),
-        FileUse::Root(fs) => by_path(snapshot, id, fs_context(fs)?.root),
-        FileUse::Open(file) => {
-            let file = snapshot.files.get(file).ok_or(EncodeError::Dangling("file"))?;
-            let OpenFileKind::Path { path, pos } = file.kind;
-            Ok(proto::RegFileEntry {
-                flags: file.flags,
-                pos,
-                fown: owner(file.owner),
-                ..by_path(snapshot, id, path)?
-            })
+    let reg = match file {
+        FileUse::Mapped(path) => by_path(snapshot, id, path)?,
+        FileUse::Cwd(fs) => by_path(snapshot, id, fs_context(fs)?.cwd)?,
+        FileUse::Root(fs) => by_path(snapshot, id, fs_context(fs)?.root)?,
+        FileUse::Open(file) | FileUse::FifoPath(file) => {
+            let file = open_file(snapshot, file)?;
+            let (path, pos) = match file.kind {
+                OpenFileKind::Path { path, pos } => (path, pos),
+                OpenFileKind::Fifo { path, .. } => (path, 0),
+                OpenFileKind::Pipe { .. } => return Err(EncodeError::Dangling("path")),
+            };
+            let fown = owner(file.owner);
+            proto::RegFileEntry { flags: file.flags, pos, fown, ..by_path(snapshot, id, path)? }
         }
-    }
+    };
+    let of = proto::FileEntry { r#type: proto::FdTypes::Reg as i32, id, ..Default::default() };
+    Ok(proto::FileEntry { reg: Some(reg), ..of })
 }
 
 /// A record that says by which path to open the file, read-only from its

@@ -1,8 +1,14 @@
 //! Files: by path, as opened, and the descriptors that refer to them.
 
+mod lock;
+mod pipe;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Id, KernelString};
+
+pub use lock::{FileLock, LockKind};
+pub use pipe::Pipe;
 
 /// A file that is found by its path: `struct path` with what its inode says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -50,6 +56,18 @@ pub enum OpenFileKind {
         path: Id<FilePath>,
         /// Offset of the next read or write in bytes (`f_pos`).
         pos: u64,
+    },
+    /// An end of a pipe.
+    Pipe {
+        /// The pipe.
+        pipe: Id<Pipe>,
+    },
+    /// An end of a FIFO, which is opened again by its path.
+    Fifo {
+        /// What its ends share.
+        pipe: Id<Pipe>,
+        /// Where it lies.
+        path: Id<FilePath>,
     },
 }
 

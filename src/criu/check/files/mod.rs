@@ -1,5 +1,8 @@
 //! Open files, descriptors and directories.
 
+mod lock;
+mod pipe;
+
 use std::collections::HashSet;
 
 use super::{Findings, ImageFindings};
@@ -12,12 +15,28 @@ const S_IFDIR: u32 = 0o040_000;
 
 pub fn check_table(set: &ImageSet, findings: &mut Findings) {
     let mut found = findings.of(ImageKind::Files, 0, None);
-    for file in set.files.values().filter(|file| is_by_path(file)) {
-        match &file.reg {
-            Some(reg) => check_reg(file.id, reg, &mut found),
-            None => found.add("reg", format!("of file {} is absent", file.id)),
+    for file in set.files.values() {
+        let id = file.id;
+        let mut absent = |message| found.add(message, format!("of file {id} is absent"));
+        match FdTypes::try_from(file.r#type) {
+            Ok(FdTypes::Reg) => match &file.reg {
+                Some(reg) => check_reg(id, reg, &mut found),
+                None => absent("reg"),
+            },
+            Ok(FdTypes::Pipe) => match &file.pipe {
+                Some(entry) => pipe::check_pipe(id, entry, &mut found),
+                None => absent("pipe"),
+            },
+            Ok(FdTypes::Fifo) => match &file.fifo {
+                Some(entry) => pipe::check_fifo(set, id, entry, &mut found),
+                None => absent("fifo"),
+            },
+            // Of a kind that save does not write.
+            _ => {}
         }
     }
+    pipe::check_data(set, findings);
+    lock::check(set, findings);
 }
 
 fn is_by_path(file: &FileEntry) -> bool {

@@ -1,0 +1,94 @@
+//! Who else holds what a process that is saved has open.
+//!
+//! An end of a pipe stays with its holder when the process is killed, and what
+//! is restored elsewhere talks to nobody. So it is with a lock that belongs to
+//! an open file that others have, too.
+
+use std::collections::HashSet;
+
+use crate::kernel::{Kernel, KernelError};
+use crate::linux::{File, Struct, Task, settled};
+use crate::memory::GuestVirt;
+
+use super::super::obstacle::{Obstacle, Subject};
+
+/// What others may hold, by its address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Thing {
+    /// An end of the pipe or FIFO with this inode.
+    Pipe(GuestVirt),
+    /// This open file.
+    File(GuestVirt),
+}
+
+impl Thing {
+    fn is(self, file: &File<'_>) -> Result<bool, KernelError> {
+        Ok(match self {
+            Self::Pipe(inode) => file.inode()?.is_some_and(|found| found.addr() == inode),
+            Self::File(addr) => file.addr() == addr,
+        })
+    }
+}
+
+/// What somebody outside seems to have a part in.
+pub(super) struct Shared<'a> {
+    pub thing: Thing,
+    /// The process that is saved.
+    pub subject: &'a Subject,
+    /// What of it has the thing: `fd 3`.
+    pub holder: &'a str,
+    /// What it is or has: `is a pipe`.
+    pub what: &'static str,
+    /// Whether it has, though no descriptor of a process shows it.
+    pub is_certain: bool,
+}
+
+impl Shared<'_> {
+    /// Says who has it, if anyone has.
+    pub(super) fn obstacle(&self, other: Option<&str>) -> Option<Obstacle> {
+        let certain = self.is_certain.then_some("something else in the VM");
+        let other = other.or(certain)?;
+        let Self { holder, what, .. } = self;
+        Some(self.subject.obstacle(format!("{holder} {what} that {other} has a part in")))
+    }
+}
+
+/// The first process, apart from those with one of the descriptor tables
+/// `own`, that holds each of `things`: `process 12 (cat)`.
+pub(super) fn holders(
+    kernel: &Kernel,
+    own: &HashSet<GuestVirt>,
+    things: &[Thing],
+) -> Result<Vec<Option<String>>, KernelError> {
+    let mut found = vec![None; things.len()];
+    if things.is_empty() {
+        return Ok(found);
+    }
+    let tasks = settled(|| Task::processes(kernel)?.collect::<Result<Vec<_>, _>>())?;
+    for task in tasks {
+        let held = settled(|| held_by(&task, own, things))?;
+        for (found, _) in
+            found.iter_mut().zip(held).filter(|(found, held)| *held && found.is_none())
+        {
+            *found = Some(format!("process {} ({})", task.pid()?, task.comm()?));
+        }
+    }
+    Ok(found)
+}
+
+fn held_by(
+    task: &Task<'_>,
+    own: &HashSet<GuestVirt>,
+    things: &[Thing],
+) -> Result<Vec<bool>, KernelError> {
+    let mut held = vec![false; things.len()];
+    let Some(table) = task.files()?.filter(|table| !own.contains(&table.addr())) else {
+        return Ok(held);
+    };
+    for open in table.open_fds()? {
+        for (held, thing) in held.iter_mut().zip(things) {
+            *held |= thing.is(&open.file)?;
+        }
+    }
+    Ok(held)
+}

@@ -1,0 +1,351 @@
+/*
+ * files FOLDER KIND...: opens files of these kinds, prints "ready" and waits.
+ * At SIGUSR1 it looks whether all of them are as they were, which uses up what
+ * pipes hold, prints "FAIL WHAT" for each that is not, and "done, N failures".
+ * FOLDER is there and empty, but for "fifo", a FIFO, and "data", a file of
+ * 64 KiB of any content.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The kernel's; that of 64-bit programs is 0. */
+#define LARGEFILE 0100000
+#define SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
+static int failures;
+static volatile sig_atomic_t told;
+
+static void expect(int holds, const char *format, ...)
+{
+	va_list args;
+
+	if (holds)
+		return;
+	failures++;
+	printf("FAIL ");
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf(" (%s)\n", strerror(errno));
+}
+
+/* For what is done before the process is saved. */
+static int must(int result, const char *what)
+{
+	if (result < 0) {
+		perror(what);
+		exit(1);
+	}
+	return result;
+}
+
+static int in_folder(const char *name, int flags, mode_t mode)
+{
+	return must(open(name, flags, mode), name);
+}
+
+static char pattern(unsigned seed, size_t at)
+{
+	return (char)((at + seed) * 2654435761u >> 13);
+}
+
+static void put(int fd, unsigned seed, size_t from, size_t count)
+{
+	char bytes[512];
+
+	while (count > 0) {
+		size_t part = count < sizeof(bytes) ? count : sizeof(bytes);
+
+		for (size_t i = 0; i < part; i++)
+			bytes[i] = pattern(seed, from + i);
+		if (write(fd, bytes, part) != (ssize_t)part) {
+			perror("write");
+			exit(1);
+		}
+		from += part;
+		count -= part;
+	}
+}
+
+/* Whether `count` bytes of the pattern come next. */
+static int get(int fd, unsigned seed, size_t from, size_t count)
+{
+	char bytes[512];
+
+	while (count > 0) {
+		ssize_t part = read(fd, bytes, count < sizeof(bytes) ? count : sizeof(bytes));
+
+		if (part <= 0)
+			return 0;
+		for (ssize_t i = 0; i < part; i++)
+			if (bytes[i] != pattern(seed, from + (size_t)i))
+				return 0;
+		from += (size_t)part;
+		count -= (size_t)part;
+	}
+	return 1;
+}
+
+static int waiting(int fd)
+{
+	int bytes = -1;
+
+	ioctl(fd, FIONREAD, &bytes);
+	return bytes;
+}
+
+/* Pipes and FIFOs. Each pipe is empty again when it has been looked at. */
+static struct {
+	int partly[2], wrapped[2], large[2], full[2], spliced[2], only_read[2], only_write[2];
+	int nonblocking[2], telling[2];
+	int fifo_both, fifo_read, fifo_write, duplicate;
+} pipes;
+static char gift[4096] __attribute__((aligned(4096)));
+static char file_data[5000];
+
+static void make_pipes(void)
+{
+	struct f_owner_ex owner = { F_OWNER_PID, getpid() };
+	struct iovec memory = { gift, sizeof(gift) };
+	loff_t offset = 1000;
+	int data;
+
+	must(pipe(pipes.partly), "pipe");
+	put(pipes.partly[1], 1, 0, 10000);
+	get(pipes.partly[0], 1, 0, 1000);
+	put(pipes.partly[1], 1, 10000, 300);
+	/* The ring's numbers have gone around, and the data goes around its end. */
+	must(pipe(pipes.wrapped), "pipe");
+	for (int i = 0; i < 20; i++) {
+		put(pipes.wrapped[1], 2, 0, 12288);
+		get(pipes.wrapped[0], 2, 0, 12288);
+	}
+	put(pipes.wrapped[1], 2, 0, 60000);
+	must(pipe2(pipes.large, O_CLOEXEC), "pipe2");
+	must(fcntl(pipes.large[1], F_SETPIPE_SZ, 1 << 18), "F_SETPIPE_SZ");
+	put(pipes.large[1], 3, 0, 200000);
+	must(pipe(pipes.full), "pipe");
+	must(fcntl(pipes.full[1], F_SETPIPE_SZ, 4096), "F_SETPIPE_SZ");
+	put(pipes.full[1], 4, 0, 4096);
+	/* Frames of the page cache, and of this process. */
+	must(pipe(pipes.spliced), "pipe");
+	data = in_folder("data", O_RDONLY, 0);
+	must((int)pread(data, file_data, sizeof(file_data), offset), "pread");
+	must((int)splice(data, &offset, pipes.spliced[1], NULL, sizeof(file_data), 0), "splice");
+	close(data);
+	for (size_t i = 0; i < sizeof(gift); i++)
+		gift[i] = pattern(5, i);
+	must((int)vmsplice(pipes.spliced[1], &memory, 1, 0), "vmsplice");
+	must(pipe(pipes.only_read), "pipe");
+	put(pipes.only_read[1], 6, 0, 700);
+	close(pipes.only_read[1]);
+	must(pipe(pipes.only_write), "pipe");
+	close(pipes.only_write[0]);
+	must(pipe(pipes.nonblocking), "pipe");
+	must(fcntl(pipes.nonblocking[0], F_SETFL, O_NONBLOCK), "F_SETFL");
+	pipes.duplicate = must(fcntl(pipes.nonblocking[0], F_DUPFD_CLOEXEC, 200), "F_DUPFD_CLOEXEC");
+	must(pipe(pipes.telling), "pipe");
+	must(fcntl(pipes.telling[0], F_SETOWN_EX, &owner), "F_SETOWN_EX");
+	must(fcntl(pipes.telling[0], F_SETSIG, SIGRTMIN + 1), "F_SETSIG");
+	must(fcntl(pipes.telling[0], F_SETFL, O_ASYNC), "F_SETFL");
+
+	pipes.fifo_both = in_folder("fifo", O_RDWR, 0);
+	pipes.fifo_read = in_folder("fifo", O_RDONLY | O_NONBLOCK, 0);
+	pipes.fifo_write = in_folder("fifo", O_WRONLY, 0);
+	put(pipes.fifo_write, 7, 0, 5000);
+	get(pipes.fifo_read, 7, 0, 11);
+}
+
+static void check_pipes(void)
+{
+	struct f_owner_ex owner = { -1, -1 };
+	char byte = 0, bytes[sizeof(file_data)];
+
+	expect(waiting(pipes.partly[0]) == 9300, "pipe: what is left of its data");
+	expect(get(pipes.partly[0], 1, 1000, 9300), "pipe: data");
+	expect(fcntl(pipes.partly[1], F_GETPIPE_SZ) == 65536, "pipe: size");
+	expect(waiting(pipes.wrapped[0]) == 60000, "pipe around its end");
+	expect(get(pipes.wrapped[0], 2, 0, 60000), "pipe around its end: data");
+	expect(fcntl(pipes.large[0], F_GETPIPE_SZ) == 1 << 18, "large pipe: size");
+	expect(get(pipes.large[0], 3, 0, 200000), "large pipe: data");
+	expect(fcntl(pipes.large[0], F_GETFD) == FD_CLOEXEC, "large pipe: close-on-exec");
+	expect(fcntl(pipes.full[0], F_GETPIPE_SZ) == 4096, "full pipe: size");
+	fcntl(pipes.full[1], F_SETFL, O_NONBLOCK);
+	expect(write(pipes.full[1], &byte, 1) == -1 && errno == EAGAIN, "full pipe: there is room");
+	expect(get(pipes.full[0], 4, 0, 4096), "full pipe: data");
+	expect(read(pipes.spliced[0], bytes, sizeof(bytes)) == sizeof(bytes) &&
+	       memcmp(bytes, file_data, sizeof(bytes)) == 0, "spliced data");
+	expect(get(pipes.spliced[0], 5, 0, sizeof(gift)), "vmspliced data");
+	expect(get(pipes.only_read[0], 6, 0, 700), "pipe without a writer: data");
+	expect(read(pipes.only_read[0], &byte, 1) == 0, "pipe without a writer: end");
+	expect(write(pipes.only_write[1], &byte, 1) == -1 && errno == EPIPE, "pipe without a reader");
+	expect(read(pipes.nonblocking[0], &byte, 1) == -1 && errno == EAGAIN, "non-blocking pipe");
+	expect(fcntl(pipes.nonblocking[1], F_GETFL) == O_WRONLY, "blocking end");
+	/* One open file: what is changed by one descriptor, the other shows. */
+	expect(fcntl(pipes.duplicate, F_GETFD) == FD_CLOEXEC, "duplicate: close-on-exec");
+	expect(fcntl(pipes.nonblocking[0], F_GETFD) == 0, "original: close-on-exec");
+	fcntl(pipes.nonblocking[0], F_SETFL, 0);
+	expect((fcntl(pipes.duplicate, F_GETFL) & O_NONBLOCK) == 0, "duplicate: no longer one");
+
+	expect(fcntl(pipes.telling[0], F_GETOWN_EX, &owner) == 0 && owner.type == F_OWNER_PID &&
+	       owner.pid == getpid(), "F_GETOWN_EX: %d %d", owner.type, owner.pid);
+	expect(fcntl(pipes.telling[0], F_GETSIG) == SIGRTMIN + 1, "F_GETSIG");
+	expect(fcntl(pipes.telling[0], F_GETFL) & O_ASYNC, "O_ASYNC");
+	told = 0;
+	expect(write(pipes.telling[1], &byte, 1) == 1 && told == 1, "a signal for what was written");
+	expect(read(pipes.telling[0], &byte, 1) == 1, "what was written");
+
+	expect(fcntl(pipes.fifo_both, F_GETFL) == (O_RDWR | LARGEFILE), "FIFO: flags of both");
+	expect(fcntl(pipes.fifo_read, F_GETFL) == (O_RDONLY | O_NONBLOCK | LARGEFILE),
+	       "FIFO: flags of the reader");
+	expect(waiting(pipes.fifo_read) == 4989, "FIFO: what is left of its data");
+	expect(get(pipes.fifo_read, 7, 11, 4989), "FIFO: data");
+	put(pipes.fifo_both, 8, 0, 9);
+	expect(get(pipes.fifo_read, 8, 0, 9), "FIFO: ends belong together");
+	put(pipes.fifo_write, 8, 0, 9);
+	expect(get(pipes.fifo_both, 8, 0, 9), "FIFO: ends belong together the other way");
+}
+
+/* Locks on files of the folder. */
+static struct {
+	int posix, posix_again, flock, ofd, leased, leased_alone;
+} locks;
+
+static int range(int fd, int command, short type, off_t start, off_t length)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length };
+
+	return fcntl(fd, command, &lock);
+}
+
+static void make_locks(void)
+{
+	locks.posix = in_folder("posix", O_RDWR | O_CREAT, 0644);
+	locks.posix_again = in_folder("posix", O_RDONLY, 0);
+	must(range(locks.posix, F_SETLK, F_WRLCK, 10, 20), "F_SETLK");
+	must(range(locks.posix, F_SETLK, F_RDLCK, 100, 0), "F_SETLK");
+	must(range(locks.posix_again, F_SETLK, F_RDLCK, 50, 1), "F_SETLK");
+	must(dup(locks.posix), "dup");
+	locks.flock = in_folder("flock", O_RDONLY | O_CREAT, 0644);
+	must(flock(locks.flock, LOCK_EX), "flock");
+	must(flock(in_folder("data", O_RDONLY, 0), LOCK_SH), "flock");
+	locks.ofd = in_folder("ofd", O_RDWR | O_CREAT, 0644);
+	must(range(locks.ofd, F_OFD_SETLK, F_WRLCK, 1L << 40, 4096), "F_OFD_SETLK");
+	locks.leased = in_folder("leased", O_RDONLY | O_CREAT, 0644);
+	must(fcntl(locks.leased, F_SETLEASE, F_RDLCK), "F_SETLEASE");
+	locks.leased_alone = in_folder("alone", O_RDWR | O_CREAT, 0644);
+	must(fcntl(locks.leased_alone, F_SETLEASE, F_WRLCK), "F_SETLEASE");
+}
+
+/* What another process finds of the lock that is in the way. */
+static int other_finds(const char *file, int command, short type, off_t start, off_t length)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start };
+		int fd = open(file, O_RDWR);
+
+		if (command == F_OFD_GETLK)
+			lock.l_pid = 0;
+		if (fd < 0 || fcntl(fd, command, &lock) != 0)
+			_exit(2);
+		_exit(!(lock.l_type == type && lock.l_start == start && lock.l_len == length &&
+			(command == F_OFD_GETLK || lock.l_pid == getppid())));
+	}
+	return waitpid(child, &status, 0) == child && status == 0;
+}
+
+static void check_locks(void)
+{
+	int fd;
+
+	expect(other_finds("posix", F_GETLK, F_WRLCK, 10, 20), "POSIX lock for writing");
+	expect(other_finds("posix", F_GETLK, F_RDLCK, 50, 1), "POSIX lock by another open file");
+	expect(other_finds("posix", F_GETLK, F_RDLCK, 100, 0), "POSIX lock to the end");
+	expect(other_finds("ofd", F_OFD_GETLK, F_WRLCK, 1L << 40, 4096), "lock of an open file");
+	fd = open("flock", O_RDONLY);
+	expect(flock(fd, LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK, "flock()");
+	/* It is the open file's own. */
+	expect(flock(locks.flock, LOCK_UN) == 0 && flock(fd, LOCK_SH | LOCK_NB) == 0, "flock() undone");
+	fd = open("data", O_RDONLY);
+	expect(flock(fd, LOCK_SH | LOCK_NB) == 0, "shared flock()");
+	expect(flock(fd, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK, "shared flock() is one");
+	expect(fcntl(locks.leased, F_GETLEASE) == F_RDLCK, "lease for reading");
+	expect(fcntl(locks.leased_alone, F_GETLEASE) == F_WRLCK, "lease for writing");
+	told = 0;
+	expect(open("alone", O_RDONLY | O_NONBLOCK) == -1 && errno == EWOULDBLOCK && told == 1,
+	       "lease that is broken");
+}
+
+static const struct kind {
+	const char *name;
+	void (*make)(void);
+	void (*check)(void);
+} kinds[] = {
+	{ "pipes", make_pipes, check_pipes },
+	{ "locks", make_locks, check_locks },
+};
+
+static const struct kind *find(const char *name)
+{
+	for (size_t i = 0; i < SIZE(kinds); i++)
+		if (strcmp(kinds[i].name, name) == 0)
+			return &kinds[i];
+	fprintf(stderr, "no kind %s\n", name);
+	exit(2);
+}
+
+static void ignore(int signal)
+{
+	(void)signal;
+}
+
+static void tell(int signal)
+{
+	(void)signal;
+	told++;
+}
+
+int main(int argc, char **argv)
+{
+	sigset_t blocked, before;
+
+	if (argc < 3) {
+		fprintf(stderr, "usage: files FOLDER KIND...\n");
+		return 2;
+	}
+	must(chdir(argv[1]), argv[1]);
+	signal(SIGUSR1, ignore);
+	signal(SIGRTMIN + 1, tell);
+	signal(SIGIO, tell);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &blocked, &before);
+	for (int i = 2; i < argc; i++)
+		find(argv[i])->make();
+	printf("ready\n");
+	fflush(stdout);
+	for (;;) {
+		sigsuspend(&before);
+		for (int i = 2; i < argc; i++)
+			find(argv[i])->check();
+		printf("done, %d failures\n", failures);
+		fflush(stdout);
+	}
+}
