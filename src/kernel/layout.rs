@@ -1,5 +1,8 @@
 //! Members by path, through anonymous structures, arrays and bit fields, in
 //! types of whatever description.
+//!
+//! An enumeration is read as a structure, too: each of its constants as a member
+//! that lies at the offset of its value.
 
 use super::profile::{Bits, ProfileMember};
 
@@ -23,8 +26,9 @@ pub(super) trait TypeGraph {
     /// The type of an array's elements; `None` where the type is no array.
     fn element(&self, array: Self::Id) -> Option<Self::Id>;
 
-    /// The members of a structure or union in order; `None` where the type is
-    /// none. A member that cannot be read is `None`.
+    /// The members of a structure or union in order, or the constants of an
+    /// enumeration; `None` where the type is none of these. A member that cannot
+    /// be read is `None`.
     fn members(&self, of: Self::Id) -> Option<impl Iterator<Item = Option<Step<'_, Self::Id>>>>;
 
     /// `sizeof`, in bytes; `None` for a type without a size.
@@ -63,6 +67,12 @@ pub(super) fn member<G: TypeGraph>(types: &G, of: G::Id, path: &str) -> Option<P
         at = Step { bit: at.bit.checked_add(found.bit)?, ..found };
     }
     place(types, at)
+}
+
+/// Where a constant of an enumeration lies, in bits, when it is taken for a
+/// member.
+pub(super) fn bit_of_value(value: u64) -> Option<u64> {
+    value.checked_mul(8)
 }
 
 /// The type behind typedefs, qualifiers and array dimensions.

@@ -4,8 +4,10 @@ use super::super::layout::{self, Step, TypeGraph};
 use super::super::profile::ProfileMember;
 use super::{Array, Btf, TypeId, kind, word_at};
 
-/// Bytes of an entry of a structure: `struct btf_member`.
+/// Bytes of an entry of a structure, `struct btf_member`, and of an enumeration,
+/// `struct btf_enum`.
 const MEMBER: usize = 12;
+const ENUMERATOR: usize = 8;
 
 impl Btf<'_> {
     /// The place of a member of the structure or union `of`.
@@ -17,7 +19,13 @@ impl Btf<'_> {
         layout::member(self, of, path)
     }
 
-    fn step(&self, entry: &[u8; MEMBER], has_bit_fields: bool) -> Option<Step<'_, TypeId>> {
+    /// A constant of the enumeration `of`.
+    fn enumerator(&self, entry: &[u8], of: TypeId) -> Option<Step<'_, TypeId>> {
+        let name = self.bytes_at(word_at(entry, 0)?)?;
+        Some(Step { name, bit: layout::bit_of_value(word_at(entry, 4)?.into())?, width: 0, of })
+    }
+
+    fn step(&self, entry: &[u8], has_bit_fields: bool) -> Option<Step<'_, TypeId>> {
         let (name, of, place) =
             (word_at(entry, 0)?, TypeId(word_at(entry, 4)?), word_at(entry, 8)?);
         // With `kind_flag` the upper byte is the width of a bit field.
@@ -43,8 +51,12 @@ impl TypeGraph for Btf<'_> {
 
     fn members(&self, of: TypeId) -> Option<impl Iterator<Item = Option<Step<'_, TypeId>>>> {
         let found = self.get(of).filter(|found| found.is_composite())?;
-        let entries = found.entries.as_chunks::<MEMBER>().0;
-        Some(entries.iter().map(move |entry| self.step(entry, found.flag)))
+        let is_enumeration = found.kind == kind::ENUM;
+        let entries = found.entries.chunks_exact(if is_enumeration { ENUMERATOR } else { MEMBER });
+        Some(entries.map(move |entry| match is_enumeration {
+            true => self.enumerator(entry, of),
+            false => self.step(entry, found.flag),
+        }))
     }
 
     fn size_of(&self, id: TypeId) -> Option<u64> {

@@ -78,7 +78,7 @@ impl Type<'_> {
     }
 
     fn is_composite(self) -> bool {
-        matches!(self.kind, kind::STRUCT | kind::UNION)
+        matches!(self.kind, kind::STRUCT | kind::UNION | kind::ENUM)
     }
 }
 
@@ -89,7 +89,8 @@ pub struct Btf<'a> {
     strings: &'a [u8],
     /// Where each type starts; type 1 is the first.
     starts: Vec<u32>,
-    /// Structures, unions and typedefs by name. A name may have many.
+    /// Structures, unions, enumerations and typedefs by name. A name may have
+    /// many.
     by_name: HashMap<&'a [u8], Vec<TypeId>>,
 }
 
@@ -112,7 +113,7 @@ impl<'a> Btf<'a> {
                 "a type is cut off or of a kind that this version does not know",
             ))?;
             btf.starts.push(at as u32);
-            if matches!(kind, kind::STRUCT | kind::UNION | kind::TYPEDEF)
+            if matches!(kind, kind::STRUCT | kind::UNION | kind::ENUM | kind::TYPEDEF)
                 && let Some(name) = btf.bytes_at(name)
                 && !name.is_empty()
             {
@@ -134,8 +135,9 @@ impl<'a> Btf<'a> {
         self.starts.is_empty()
     }
 
-    /// The structures and unions called `name`, or, where there are none, those
-    /// that a typedef calls so. Compilation units may use one name for several.
+    /// The structures, unions and enumerations called `name`, or, where there are
+    /// none, those that a typedef calls so. Compilation units may use one name
+    /// for several.
     pub fn composites(&self, name: &str) -> Vec<TypeId> {
         let ids = self.by_name.get(name.as_bytes()).map_or(&[][..], Vec::as_slice);
         let is_composite = |id: &TypeId| self.get(*id).is_some_and(Type::is_composite);

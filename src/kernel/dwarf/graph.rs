@@ -10,7 +10,7 @@ use gimli::{
     DW_TAG_union_type, DW_TAG_volatile_type, DwTag,
 };
 
-use super::super::layout::{DEPTH, Step, TypeGraph};
+use super::super::layout::{self, DEPTH, Step, TypeGraph};
 use super::{Die, Dwarf, Entry, number_of};
 
 impl<'a> Dwarf<'a> {
@@ -64,6 +64,13 @@ impl<'a> Dwarf<'a> {
             }
         }
         Some(count)
+    }
+
+    /// A constant of an enumeration.
+    fn enumerator(&self, of: Die, entry: &Entry<'a>) -> Option<Step<'_, Die>> {
+        let value = number_of(entry.attr_value(DW_AT_const_value))?;
+        let name = self.name_of(of, entry)?;
+        Some(Step { name, bit: layout::bit_of_value(value)?, width: 0, of })
     }
 
     fn step(&self, composite: Die, entry: &Entry<'a>) -> Option<Step<'_, Die>> {
@@ -157,11 +164,16 @@ impl TypeGraph for Dwarf<'_> {
     }
 
     fn members(&self, of: Die) -> Option<impl Iterator<Item = Option<Step<'_, Die>>>> {
-        let is_composite =
-            matches!(self.entry(of)?.tag(), DW_TAG_structure_type | DW_TAG_union_type);
-        let entries = if is_composite { self.children(of) } else { None }?;
-        let members = entries.into_iter().filter(|entry| entry.tag() == DW_TAG_member);
-        Some(members.map(move |entry| self.step(of, &entry)))
+        let wanted = match self.entry(of)?.tag() {
+            DW_TAG_structure_type | DW_TAG_union_type => DW_TAG_member,
+            DW_TAG_enumeration_type => DW_TAG_enumerator,
+            _ => return None,
+        };
+        let entries = self.children(of)?.into_iter().filter(move |entry| entry.tag() == wanted);
+        Some(entries.map(move |entry| match wanted {
+            DW_TAG_enumerator => self.enumerator(of, &entry),
+            _ => self.step(of, &entry),
+        }))
     }
 
     fn size_of(&self, mut die: Die) -> Option<u64> {

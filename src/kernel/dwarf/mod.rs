@@ -20,8 +20,8 @@ use std::rc::Rc;
 
 use gimli::{
     AttributeValue, DW_AT_byte_size, DW_AT_decl_line, DW_AT_declaration, DW_AT_name,
-    DW_TAG_structure_type, DW_TAG_typedef, DW_TAG_union_type, DebuggingInformationEntry,
-    DwarfSections, EndianSlice, LittleEndian, UnitHeader, UnitOffset,
+    DW_TAG_enumeration_type, DW_TAG_structure_type, DW_TAG_typedef, DW_TAG_union_type,
+    DebuggingInformationEntry, DwarfSections, EndianSlice, LittleEndian, UnitHeader, UnitOffset,
 };
 
 use super::layout::TypeGraph;
@@ -57,7 +57,7 @@ pub(super) struct Dwarf<'a> {
 }
 
 impl<'a> Dwarf<'a> {
-    /// Lists the structures, unions and typedefs of all units.
+    /// Lists the structures, unions, enumerations and typedefs of all units.
     ///
     /// # Errors
     ///
@@ -87,8 +87,8 @@ impl<'a> Dwarf<'a> {
         self.composites.is_empty()
     }
 
-    /// The structures and unions called `name`, or, where there are none, those
-    /// that a typedef calls so.
+    /// The structures, unions and enumerations called `name`, or, where there are
+    /// none, those that a typedef calls so.
     pub(super) fn composites(&self, name: &str) -> Vec<Die> {
         let named = |index: &HashMap<&[u8], Vec<Named>>| {
             let named = index.get(name.as_bytes()).map_or(&[][..], Vec::as_slice);
@@ -121,7 +121,9 @@ impl<'a> Dwarf<'a> {
 
     fn list_entry(&mut self, number: usize, unit: &Unit<'a>, entry: &Entry<'a>) {
         let index = match entry.tag() {
-            DW_TAG_structure_type | DW_TAG_union_type => &mut self.composites,
+            DW_TAG_structure_type | DW_TAG_union_type | DW_TAG_enumeration_type => {
+                &mut self.composites
+            }
             DW_TAG_typedef => &mut self.typedefs,
             _ => return,
         };

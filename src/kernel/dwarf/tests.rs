@@ -119,8 +119,11 @@ const PATHS: &[&str] = &[
     "deep",
     "absent",
     "inner.absent",
+    "A",
+    "B",
+    "C",
 ];
-const NAMES: [&str; 5] = ["sample", "both", "atomic_t", "packed", "inner"];
+const NAMES: [&str; 6] = ["sample", "both", "atomic_t", "packed", "inner", "plain"];
 
 /// Compiles the program.
 fn compile(folder: &Path, name: &str, options: &[&str]) -> std::path::PathBuf {
@@ -209,6 +212,8 @@ fn dwarf_tells_what_the_program_finds() {
         assert!(["state", "a", "negative_bits", "usage.counter", "sign"].iter().all(|p| signed(p)));
         assert!(!["b", "flags", "plain", "one", "name"].iter().any(|path| signed(path)));
         assert!(!layouts["sample"].members.contains_key("absent"));
+        // Constants lie at their values.
+        assert_eq!(["A", "B", "C"].map(|path| layouts["plain"].members[path].offset), [0, 1, 2]);
     });
 }
 
