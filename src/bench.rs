@@ -12,6 +12,7 @@ use nix::libc::O_DIRECT;
 use serde::Serialize;
 
 use crate::attach::Attachment;
+use crate::capture::Limits;
 use crate::save::{Afterwards, Freeze, Observer, SaveError, SaveOptions, SaveReport, save};
 use crate::sink::DirectorySink;
 
@@ -80,6 +81,7 @@ pub fn limit(attachment: &Attachment, pid: i32, place: &Path) -> Result<Limit, B
         afterwards: Afterwards::LeaveRunning,
         timeout: Duration::from_secs(10),
         for_criu: None,
+        limits: Limits::default(),
     };
     let sink = || DirectorySink::create(&images).map(|sink| Box::new(sink) as _);
     let save = save(attachment, pid, options, sink, &mut Silent)?;

@@ -64,14 +64,30 @@ impl<'k> Context<'k> {
     }
 }
 
+/// How much of what only the guest's memory holds goes into images.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// What a deleted file may take, in bytes: its content is read while the VM
+    /// stands still.
+    pub ghost: u64,
+}
+
+impl Default for Limits {
+    /// As `criu dump` has them: `DEFAULT_GHOST_LIMIT`
+    /// (`criu/include/cr_options.h`).
+    fn default() -> Self {
+        Self { ghost: 1 << 20 }
+    }
+}
+
 /// Everything that stands in the way of saving a tree of processes. They may
 /// run on.
 ///
 /// # Errors
 ///
 /// Where guest memory cannot be read.
-pub fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
-    Reader::new(tree, Reading::Survey)?.survey()
+pub fn survey(tree: &Tree<'_>, limits: Limits) -> Result<Vec<Obstacle>, CaptureError> {
+    Reader::new(tree, Reading::Survey, limits)?.survey()
 }
 
 /// Reads a frozen tree of processes. The snapshot's page ranges are empty;
@@ -80,8 +96,8 @@ pub fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
 /// # Errors
 ///
 /// [`CaptureError::Obstacles`], or where guest memory cannot be read.
-pub fn capture(tree: &Tree<'_>) -> Result<Snapshot, CaptureError> {
-    Reader::new(tree, Reading::Contents)?.capture()
+pub fn capture(tree: &Tree<'_>, limits: Limits) -> Result<Snapshot, CaptureError> {
+    Reader::new(tree, Reading::Contents, limits)?.capture()
 }
 
 /// How often a process that runs is looked at anew, and after how long.
@@ -108,10 +124,10 @@ struct Objects {
 }
 
 impl<'a, 'k> Reader<'a, 'k> {
-    fn new(tree: &'a Tree<'k>, reading: Reading) -> Result<Self, CaptureError> {
+    fn new(tree: &'a Tree<'k>, reading: Reading, limits: Limits) -> Result<Self, CaptureError> {
         let context = Context::new(tree.root())?;
         Ok(Self {
-            files: Files::new(&context, reading),
+            files: Files::new(&context, reading, limits.ghost),
             context,
             tree,
             objects: Objects::default(),

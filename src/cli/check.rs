@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use ovmigrate::attach::Attachment;
-use ovmigrate::capture::{Obstacle, survey};
+use ovmigrate::capture::{Limits, Obstacle, survey};
 use ovmigrate::control::{Target, Tree};
 use ovmigrate::memory::Access;
 use serde::Serialize;
@@ -47,14 +47,14 @@ impl Check {
     pub fn run(self) -> Result<()> {
         // An obstacle of host or VM is what attaching fails by, and hides all
         // that lies behind it.
-        check(&self.vm.attach()?, self.pid, self.json)
+        check(&self.vm.attach()?, self.pid, Limits::default(), self.json)
     }
 }
 
 /// Prints what was found, and fails where anything is in the way.
-pub fn check(attachment: &Attachment, pid: Option<i32>, json: bool) -> Result<()> {
+pub fn check(attachment: &Attachment, pid: Option<i32>, limits: Limits, json: bool) -> Result<()> {
     let obstacles = match pid {
-        Some(pid) => survey(&Tree::of(Target::find(&attachment.kernel, pid)?)?)?,
+        Some(pid) => survey(&Tree::of(Target::find(&attachment.kernel, pid)?)?, limits)?,
         None => Vec::new(),
     };
     let findings = Findings {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use ovmigrate::capture::Limits;
 use ovmigrate::criu::CriuVersion;
 use ovmigrate::save::{self, Afterwards, Observer, SaveOptions, SaveReport};
 use ovmigrate::sink::DirectorySink;
@@ -59,6 +60,10 @@ pub struct Save {
     /// refused. Without it that is found at the restore.
     #[arg(long, value_name = "VERSION")]
     for_criu: Option<CriuVersion>,
+    /// How large a deleted file that is still open may be: its content goes into
+    /// the images. K, M and G stand for KiB, MiB and GiB.
+    #[arg(long, value_name = "SIZE", default_value = "1M", value_parser = size)]
+    ghost_limit: u64,
     /// Only list what stands in the way, as `ovmigrate check` does.
     #[arg(long)]
     dry_run: bool,
@@ -77,11 +82,24 @@ enum How {
     Signal,
 }
 
+/// A number of bytes, as `64K`.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.split_at_checked(text.len().saturating_sub(1)) {
+        Some((digits, "K")) => (digits, 1 << 10),
+        Some((digits, "M")) => (digits, 1 << 20),
+        Some((digits, "G")) => (digits, 1 << 30),
+        _ => (text, 1_u64),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    number.ok_or_else(|| "give a number of bytes, or one with K, M or G behind it".to_owned())
+}
+
 impl Save {
     pub fn run(self) -> Result<()> {
         let attachment = self.vm.attach()?;
+        let limits = Limits { ghost: self.ghost_limit };
         let Some(dir) = self.images_dir.as_ref().filter(|_| !self.dry_run) else {
-            return check(&attachment, Some(self.pid), self.json);
+            return check(&attachment, Some(self.pid), limits, self.json);
         };
         let options = SaveOptions {
             freeze: match self.freeze {
@@ -91,6 +109,7 @@ impl Save {
             afterwards: self.afterwards(),
             timeout: self.timeout,
             for_criu: self.for_criu,
+            limits,
         };
         let sink = || DirectorySink::create(dir).map(|sink| Box::new(sink) as _);
         let mut progress = Progress::new()?;

@@ -43,6 +43,8 @@ pub enum ImageKind {
     PipesData,
     FifoData,
     FileLocks,
+    RemapFpath,
+    GhostFile,
 }
 
 impl ImageKind {
@@ -63,6 +65,8 @@ impl ImageKind {
             Self::PipesData => 0x5645_3709,
             Self::FifoData => 0x5933_3054,
             Self::FileLocks => 0x5432_3616,
+            Self::RemapFpath => 0x5913_3954,
+            Self::GhostFile => 0x5258_3605,
         }
     }
 
@@ -84,6 +88,8 @@ impl ImageKind {
             Self::PipesData => "pipes-data.img".into(),
             Self::FifoData => "fifo-data.img".into(),
             Self::FileLocks => "filelocks.img".into(),
+            Self::RemapFpath => "remap-fpath.img".into(),
+            Self::GhostFile => format!("ghost-file-{id:x}.img"),
         }
     }
 
@@ -223,6 +229,14 @@ impl<R: Read> ImageReader<R> {
     pub fn skip_payload(&mut self, length: u64) -> Result<(), ReadError> {
         let skipped = io::copy(&mut self.input.by_ref().take(length), &mut io::sink())?;
         if skipped < length { Err(ReadError::Truncated) } else { Ok(()) }
+    }
+
+    /// How many bytes there are up to the end of the file, which are passed over.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn skip_rest(&mut self) -> Result<u64, ReadError> {
+        Ok(io::copy(&mut self.input, &mut io::sink())?)
     }
 
     fn next_size(&mut self) -> Result<Option<u32>, ReadError> {

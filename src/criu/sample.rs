@@ -68,7 +68,14 @@ fn thread(tid: u32) -> Thread {
 /// One process, PID 100, with a second thread 101.
 pub fn snapshot() -> Snapshot {
     let mut snapshot = Snapshot::default();
-    let path = |path: &str, mode, size| FilePath { path: path.into(), mode, size, dev: 1, ino: 2 };
+    let path = |path: &str, mode, size| FilePath {
+        path: path.into(),
+        mode,
+        size,
+        dev: 1,
+        ino: 2,
+        ghost: None,
+    };
     let exe = snapshot.paths.push(path("/usr/bin/counter", 0o100_755, 20_000));
     let null = snapshot.paths.push(path("/dev/null", 0o20_666, 0));
     let root = snapshot.paths.push(path("/", 0o40_755, 4096));
@@ -84,11 +91,33 @@ pub fn snapshot() -> Snapshot {
     };
     let full = snapshot.pipes.push(Pipe { ino: 77, capacity: 65536, data: b"in a pipe".into() });
     let empty = snapshot.pipes.push(Pipe { ino: 77, capacity: 4096, data: Vec::new() });
+    let ghost = |size, chunks: &[(u64, usize)]| GhostFile {
+        uid: 1,
+        gid: 2,
+        mode: 0o100_600,
+        dev: 1,
+        ino: 3,
+        atime: FileTime { seconds: 1, nanoseconds: 2000 },
+        mtime: FileTime::default(),
+        size,
+        chunks: chunks
+            .iter()
+            .map(|&(offset, len)| Chunk { offset, data: vec![b'x'; len] })
+            .collect(),
+    };
+    let small = snapshot.ghosts.push(ghost(5000, &[(4096, 904)]));
+    let large = snapshot.ghosts.push(ghost(1 << 20, &[(0, 4096), (40960, 8192)]));
+    let deleted = [(small, 5000), (large, 1 << 20)].map(|(ghost, size)| {
+        let path = path("/tmp/deleted", 0o100_600, size);
+        snapshot.paths.push(FilePath { ghost: Some(ghost), ..path })
+    });
     let fifo = snapshot.paths.push(path("/run/fifo", 0o10_600, 0));
     for (fd, flags, kind) in [
         (3, 0, OpenFileKind::Pipe { pipe: full }),
         (4, 1, OpenFileKind::Pipe { pipe: full }),
         (5, 2, OpenFileKind::Fifo { pipe: empty, path: fifo }),
+        (6, 0, OpenFileKind::Path { path: deleted[0], pos: 7 }),
+        (7, 0, OpenFileKind::Path { path: deleted[1], pos: 7 }),
     ] {
         let file = open(&mut snapshot, flags, kind);
         descriptors.push(Descriptor { fd, cloexec: false, file });

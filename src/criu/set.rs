@@ -23,12 +23,27 @@ pub struct ImageSet {
     pub pipes_data: Vec<proto::PipeDataEntry>,
     /// What FIFOs hold.
     pub fifo_data: Vec<proto::PipeDataEntry>,
+    /// Records of files that are not found by their path.
+    pub remaps: Vec<proto::RemapFilePathEntry>,
+    /// Content of deleted files among them, by number.
+    pub ghosts: BTreeMap<u32, GhostImage>,
     /// Locks on files.
     pub locks: Vec<proto::FileLockEntry>,
     /// Number of seccomp filters.
     pub seccomp_filters: usize,
     /// Clocks at the dump.
     pub timens: Option<proto::TimensEntry>,
+}
+
+/// Content of a deleted file, passed over.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct GhostImage {
+    /// What the file is.
+    pub entry: proto::GhostFileEntry,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where its last chunk ends.
+    pub end: u64,
 }
 
 /// Images of one process. A zombie has only the first two.
@@ -76,6 +91,8 @@ impl ImageSet {
             files: reader.files(),
             pipes_data: reader.pipe_data(ImageKind::PipesData),
             fifo_data: reader.pipe_data(ImageKind::FifoData),
+            remaps: reader.all_if_there(ImageKind::RemapFpath, 0),
+            ghosts: BTreeMap::new(),
             locks: reader.all_if_there(ImageKind::FileLocks, 0),
             seccomp_filters: reader
                 .optional::<proto::SeccompEntry>(ImageKind::Seccomp, 0)
@@ -83,6 +100,14 @@ impl ImageSet {
             timens: reader.optional(ImageKind::Timens, timens::INITIAL_NAMESPACE),
             processes: Vec::new(),
         };
+        for remap in &set.remaps {
+            if remap.remap_type == Some(proto::RemapType::Ghost as i32)
+                && !set.ghosts.contains_key(&remap.remap_id)
+                && let Some(ghost) = reader.ghost(remap.remap_id)
+            {
+                set.ghosts.insert(remap.remap_id, ghost);
+            }
+        }
         for pstree in reader.all::<proto::PstreeEntry>(ImageKind::Pstree, 0) {
             if reader.findings.is_full() {
                 break;
@@ -152,6 +177,34 @@ impl SetReader<'_> {
             self.findings.add(Violation::unreadable(name.clone(), &error));
             Vec::new()
         })
+    }
+
+    /// A deleted file, its content passed over.
+    fn ghost(&mut self, id: u32) -> Option<GhostImage> {
+        let name = ImageKind::GhostFile.file_name(id);
+        let read = || -> Result<Option<GhostImage>, ReadError> {
+            let Some(mut reader) = open(self.store, ImageKind::GhostFile, &name)? else {
+                return Ok(None);
+            };
+            let entry: proto::GhostFileEntry = reader.next_record()?.ok_or(ReadError::Empty)?;
+            let mut ghost = GhostImage { entry, size: 0, end: 0 };
+            if ghost.entry.chunks != Some(true) {
+                ghost.size = reader.skip_rest()?;
+                return Ok(Some(ghost));
+            }
+            ghost.size = ghost.entry.size.unwrap_or(0);
+            while let Some(chunk) = reader.next_record::<proto::GhostChunkEntry>()? {
+                reader.skip_payload(chunk.len)?;
+                ghost.end = ghost.end.max(chunk.off.saturating_add(chunk.len));
+            }
+            Ok(Some(ghost))
+        };
+        match read() {
+            Ok(None) => self.findings.add(Violation::missing(name.clone())),
+            Err(ref error) => self.findings.add(Violation::unreadable(name.clone(), error)),
+            Ok(ghost) => return ghost,
+        }
+        None
     }
 
     /// The only record of an image, which must be there.

@@ -58,7 +58,7 @@ pub use namespace::{
     ProcNsOperations, TimeNamespace, UserNamespace, UtsNamespace,
 };
 pub use nsproxy::NsProxy;
-pub use page::Page;
+pub use page::{Page, PageFlags};
 pub use page_cache::{CachedPages, CachedPlace, PageCache};
 pub use path::{
     Dentry, FileSystemType, FsStruct, Inode, Mount, Path, ResolvedPath, SuperBlock, VfsMount,

@@ -3,11 +3,13 @@
 use crate::kernel::{Kernel, KernelError};
 use crate::memory::{GuestPhys, GuestVirt, PAGE_SIZE};
 
-use super::view::Struct;
+use super::view::{Raw, Struct};
 
 kernel_struct! {
     /// What the kernel knows about a frame: `struct page`.
     pub struct Page: "page" {
+        /// Of the first page of a folio: bits that [`PageFlags`] numbers.
+        flags: u64 = ["flags.f", "flags"],
         /// The file that it belongs to, or with the lowest bit set
         /// (`PAGE_MAPPING_ANON`) the `anon_vma`.
         mapping: u64 = ["mapping"],
@@ -16,6 +18,15 @@ kernel_struct! {
         /// Of a tail page, with the lowest bit set, the way to its head; see
         /// [`head`](Self::head).
         compound_info: u64 = ["compound_info", "compound_head"],
+    }
+}
+
+kernel_struct! {
+    /// The numbers of bits in [`Page::flags`]: `enum pageflags`, each the place
+    /// of a member.
+    pub struct PageFlags: "pageflags" {
+        /// The content is there.
+        uptodate: Raw = ["PG_uptodate"],
     }
 }
 
@@ -51,6 +62,19 @@ impl<'k> Page<'k> {
             None => Ok(*self),
             Some(head) => Self::at(self.kernel(), GuestVirt::new(head)),
         }
+    }
+
+    /// Whether the frame holds what the file does: `PageUptodate()`. One of a
+    /// file in memory that does not is zero (`shmem_fallocate()`).
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn is_uptodate(&self) -> Result<bool, KernelError> {
+        let numbers = PageFlags::at(self.kernel(), GuestVirt::NULL)?;
+        let bit = numbers.uptodate()?.addr().get();
+        let flags = self.head()?.flags()?;
+        Ok(flags.checked_shr(u32::try_from(bit).unwrap_or(u32::MAX)).is_some_and(|f| f & 1 == 1))
     }
 
     /// Whether the frame holds anonymous memory, a copy of a private file page

@@ -64,10 +64,24 @@ kernel_struct! {
     pub struct Inode: "inode" {
         /// Type and permissions.
         mode: u32 = ["i_mode"],
+        /// Owner.
+        uid: u32 = ["i_uid.val"],
+        /// Group.
+        gid: u32 = ["i_gid.val"],
         /// Its number in the file system.
         ino: u64 = ["i_ino"],
         /// Size in bytes.
         size: u64 = ["i_size"],
+        /// What it takes, in units of 512 bytes.
+        blocks: u64 = ["i_blocks"],
+        /// Last access, in seconds since 1970.
+        atime_seconds: i64 = ["i_atime_sec", "__i_atime.tv_sec", "i_atime.tv_sec"],
+        /// Nanoseconds beyond.
+        atime_nanoseconds: u32 = ["i_atime_nsec", "__i_atime.tv_nsec", "i_atime.tv_nsec"],
+        /// Last change of the content, in seconds since 1970.
+        mtime_seconds: i64 = ["i_mtime_sec", "__i_mtime.tv_sec", "i_mtime.tv_sec"],
+        /// Nanoseconds beyond.
+        mtime_nanoseconds: u32 = ["i_mtime_nsec", "__i_mtime.tv_nsec", "i_mtime.tv_nsec"],
         /// Of a device node: the device, as the kernel's `dev_t` (12 bits
         /// major, 20 bits minor).
         rdev: u32 = ["i_rdev"],
@@ -133,6 +147,8 @@ pub struct ResolvedPath {
     pub path: Vec<u8>,
     /// Whether the file was deleted or never had a name.
     pub deleted: bool,
+    /// Whether a directory on the way was deleted.
+    pub in_deleted: bool,
     /// Whether the path leads to the root directory it is seen from.
     pub reachable: bool,
 }
@@ -156,11 +172,12 @@ impl<'k> Path<'k> {
         let (mut mnt, root_mnt) = (self.mnt()?, root.mnt()?);
         let root_dentry = root.dentry()?.map(|dentry| dentry.addr());
         let deleted = dentry.is_deleted()?;
+        let mut in_deleted = false;
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut reachable = true;
         for _ in 0..MAX_COMPONENTS {
             if mnt == root_mnt && Some(dentry.addr()) == root_dentry {
-                return Ok(ResolvedPath { path: join(&names), deleted, reachable });
+                return Ok(ResolvedPath { path: join(&names), deleted, in_deleted, reachable });
             }
             let mount = Mount::container_of(kernel, mnt, "mnt")?;
             if dentry.addr() == mount.mnt()?.root()? {
@@ -177,10 +194,11 @@ impl<'k> Path<'k> {
                 reachable = false;
             }
             if !reachable {
-                return Ok(ResolvedPath { path: join(&names), deleted, reachable });
+                return Ok(ResolvedPath { path: join(&names), deleted, in_deleted, reachable });
             }
             names.push(dentry.name_bytes()?);
             dentry = Dentry::at(kernel, dentry.parent()?)?;
+            in_deleted |= dentry.is_deleted()?;
         }
         Err(corrupt("it has too many components"))
     }

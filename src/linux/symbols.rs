@@ -24,6 +24,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         Mm::declaration(),
         VdsoImage::declaration(),
         Page::declaration(),
+        PageFlags::declaration(),
         NsProxy::declaration(),
         MmRssStat::declaration(),
         PercpuCounter::declaration(),

@@ -69,10 +69,7 @@ impl ImageSet {
         let options = CheckOptions { shell_job: true };
         let set = criu::check(&ImageDirectory::new(dir), options)
             .map_err(|e| RestoreError::Images { path: dir.to_owned(), reason: e.to_string() })?;
-        // Files that were deleted, or whose content is in the images, are
-        // named there: CRIU makes them itself.
-        let made_by_criu = images.iter().any(|image| image.name == "remap-fpath.img");
-        let files = if made_by_criu { Vec::new() } else { expected_files(&set) };
+        let files = expected_files(&set);
         Ok(Self { images, files, ..Self::of_tree(dir, &set) })
     }
 
@@ -135,14 +132,39 @@ impl ImageSet {
 
 /// Each file once; of several opens, the one that tells most.
 fn expected_files(set: &criu::ImageSet) -> Vec<ExpectedFile> {
-    let regular = set.files.values().filter_map(|file| file.reg.as_ref());
-    let inside = regular.filter(|file| file.ext != Some(true) && file.name.starts_with(b"/"));
-    let mut files: Vec<_> = inside
-        .map(|file| ExpectedFile { path: file.name.clone(), size: file.size, mode: file.mode })
+    let made: BTreeSet<u32> = set.remaps.iter().map(|remap| remap.orig_id).collect();
+    let regular = set.files.values().filter_map(|file| Some((file.id, file.reg.as_ref()?)));
+    let inside = regular.filter(|(_, file)| file.ext != Some(true) && file.name.starts_with(b"/"));
+    let there = inside.filter(|(_, file)| !is_of_process(&file.name) && !is_link(file.mode));
+    let mut files: Vec<_> = there
+        .map(|(id, file)| match made.contains(&id) {
+            // CRIU makes it beside its old place, and deletes it again.
+            true => ExpectedFile { path: parent(&file.name), size: None, mode: None },
+            false => ExpectedFile { path: file.name.clone(), size: file.size, mode: file.mode },
+        })
         .collect();
-    files.sort_by(|a, b| (&a.path, b.size).cmp(&(&b.path, a.size)));
+    files.sort_by(|a, b| (&a.path, b.size, b.mode).cmp(&(&b.path, a.size, a.mode)));
     files.dedup_by(|a, b| a.path == b.path);
     files
+}
+
+/// A file of `/proc` that is there once the process is.
+fn is_of_process(path: &[u8]) -> bool {
+    path.strip_prefix(b"/proc/").is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+}
+
+/// A symbolic link that is open itself (`O_PATH`): the guest is asked of what
+/// it leads to, which may be missing.
+fn is_link(mode: Option<u32>) -> bool {
+    const S_IFMT: u32 = 0o170_000;
+    const S_IFLNK: u32 = 0o120_000;
+    mode.is_some_and(|mode| mode & S_IFMT == S_IFLNK)
+}
+
+/// The directory of a file.
+fn parent(path: &[u8]) -> Vec<u8> {
+    let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    path[..end.max(1)].to_vec()
 }
 
 /// The images in a directory. Logs and statistics stay behind.

@@ -19,7 +19,7 @@ mod report;
 use std::time::{Duration, Instant};
 
 use crate::attach::Attachment;
-use crate::capture::{CaptureError, Mark, capture, survey};
+use crate::capture::{CaptureError, Limits, Mark, capture, survey};
 use crate::control::{Target, Tree};
 use crate::criu::{self, CheckOptions, CriuVersion};
 use crate::memory::Access;
@@ -53,6 +53,8 @@ pub struct SaveOptions {
     pub timeout: Duration,
     /// The version of CRIU that is to restore the images, where it is known.
     pub for_criu: Option<CriuVersion>,
+    /// How much is saved of files that have no name any more.
+    pub limits: Limits,
 }
 
 /// What a save tells while it runs.
@@ -85,22 +87,23 @@ pub fn save(
     attachment.domain.claim()?;
     let started = Instant::now();
     let tree = Tree::of(Target::find(&attachment.kernel, pid)?)?;
-    refuse_obstacles(&tree)?;
+    refuse_obstacles(&tree, options.limits)?;
     let surveyed = started.elapsed();
     let sink = open()?;
 
     let mut hold = Hold::freeze(attachment, tree, options.freeze, options.timeout)?;
     let frozen_at = Instant::now();
     observer.frozen(pid);
-    let transaction = Transaction { attachment, for_criu: options.for_criu, observer };
+    let transaction =
+        Transaction { attachment, for_criu: options.for_criu, limits: options.limits, observer };
     match transaction.run(&mut hold, sink) {
         Ok(written) => finish(options, hold, frozen_at, surveyed, written),
         Err(error) => Err(hold.let_go(error)),
     }
 }
 
-fn refuse_obstacles(tree: &Tree<'_>) -> Result<(), SaveError> {
-    match survey(tree)? {
+fn refuse_obstacles(tree: &Tree<'_>, limits: Limits) -> Result<(), SaveError> {
+    match survey(tree, limits)? {
         obstacles if obstacles.is_empty() => Ok(()),
         obstacles => Err(CaptureError::Obstacles(obstacles).into()),
     }
@@ -167,6 +170,7 @@ struct Written {
 struct Transaction<'a> {
     attachment: &'a Attachment,
     for_criu: Option<CriuVersion>,
+    limits: Limits,
     observer: &'a mut dyn Observer,
 }
 
@@ -176,7 +180,7 @@ impl Transaction<'_> {
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
 
         let pause = self.attachment.domain.pause()?;
-        let captured = capture(hold.tree()).and_then(|snapshot| {
+        let captured = capture(hold.tree(), self.limits).and_then(|snapshot| {
             let mark = Mark::of(hold.tree())?;
             Ok((snapshot, mark))
         });

@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 pub use cred::Credentials;
 pub use extended_state::{CetState, ExtendedState, LegacyState, XsaveState, component};
 pub use files::{
-    Descriptor, FdTable, FileLock, FileOwner, FilePath, FsContext, LockKind, OpenFile,
-    OpenFileKind, Pipe,
+    Chunk, Descriptor, FdTable, FileLock, FileOwner, FilePath, FileTime, FsContext, GhostFile,
+    LockKind, OpenFile, OpenFileKind, Pipe,
 };
 pub use kernel_string::KernelString;
 pub use limits::{RESOURCES, ResourceLimit};
@@ -66,6 +66,8 @@ pub struct Snapshot {
     pub files: Table<OpenFile>,
     /// Files that anything above refers to by path.
     pub paths: Table<FilePath>,
+    /// Deleted files among them.
+    pub ghosts: Table<GhostFile>,
     /// Pipes and FIFOs.
     pub pipes: Table<Pipe>,
     /// Locks on files.
@@ -87,6 +89,7 @@ mod tests {
             size: 4096,
             dev: 0xfe01,
             ino: 12,
+            ghost: None,
         });
         let mut pending = SigInfo([0; SIGINFO_SIZE]);
         pending.0[0] = 14;

@@ -221,6 +221,8 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
     let jobs = [
         files::start(&guests, "pipes"),
         files::start(&guests, "locks"),
+        files::start(&guests, "paths"),
+        files::start(&guests, "deleted"),
         guests.source.start_for_criu("attributes", &[], "ready"),
         guests.source.start_for_criu("layout", &["/var/tmp/ovmigrate-tests/layout.file"], "ready"),
         guests.source.start_for_criu("sleepers", &["futex", "0"], "1 begin"),

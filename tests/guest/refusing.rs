@@ -3,7 +3,7 @@
 use crate::harness::{Guest, Job, TestKernel, guests, ovmigrate, refused, wait_for};
 
 /// Python statements that make something, and what it is to be called.
-const UNSUPPORTED: [(&str, &str); 12] = [
+const UNSUPPORTED: [(&str, &str); 16] = [
     ("x = select.epoll()", "an epoll instance"),
     ("x = socket.socket()", "a socket"),
     // What a process has a part in that is not saved.
@@ -21,8 +21,19 @@ const UNSUPPORTED: [(&str, &str); 12] = [
     ("import ctypes; x = ctypes.CDLL(None).eventfd(0, 0)", "an eventfd"),
     ("x = mmap.mmap(-1, 4096)", "shared"),
     ("x = os.memfd_create('x')", "memfd"),
-    ("x = open('/proc/self/maps')", "proc"),
-    ("x = open('/var/tmp/gone', 'w'); os.unlink('/var/tmp/gone')", "deleted"),
+    ("x = open('/proc/1/maps')", "of process 1, which is not saved"),
+    ("x = open('/sys/kernel/debug/sched/features')", "debugfs"),
+    ("os.mkdir(F); os.chdir(F); os.rmdir(F)", "a deleted directory"),
+    ("x = open(F, 'w'); os.link(F, F + '2'); os.unlink(F)", "a file that has others"),
+    (
+        "x = open(F, 'w'); os.truncate(F, 1 << 21); os.unlink(F)",
+        "takes 2097152 bytes, more than the limit of 1048576 (--ghost-limit)",
+    ),
+    (
+        "x = open(F, 'w+b'); x.write(bytes(12288)); x.flush(); os.unlink(F); os.fsync(x); \
+         os.posix_fadvise(x.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)",
+        "of which 3 are not in memory",
+    ),
     ("import ctypes; ctypes.CDLL(None).unshare(0x04000000)", "UTS namespace"),
 ];
 

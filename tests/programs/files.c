@@ -292,6 +292,173 @@ static void check_locks(void)
 	       "lease that is broken");
 }
 
+/* Files that are opened again by their path. */
+static struct {
+	int append, far, found_file, found_directory, found_link, found_fifo, direct, unsynced;
+	int directory, zero, maps, memory, own_directory, meminfo, sysfs;
+} paths;
+
+static void make_paths(void)
+{
+	struct f_owner_ex owner = { F_OWNER_PID, getpid() };
+	char name[64], bytes[100];
+
+	paths.append = in_folder("append", O_WRONLY | O_APPEND | O_CREAT, 0640);
+	put(paths.append, 20, 0, 1000);
+	paths.far = in_folder("far", O_RDWR | O_CREAT | O_EXCL, 0600);
+	put(paths.far, 21, 0, 100);
+	must(fcntl(paths.far, F_SETOWN_EX, &owner), "F_SETOWN_EX");
+	must(fcntl(paths.far, F_SETSIG, SIGUSR2), "F_SETSIG");
+	lseek(paths.far, 1L << 40, SEEK_SET);
+	paths.found_file = in_folder("data", O_PATH, 0);
+	paths.found_directory = in_folder(".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	must(symlink("nowhere", "link"), "symlink");
+	paths.found_link = in_folder("link", O_PATH | O_NOFOLLOW, 0);
+	paths.found_fifo = in_folder("fifo", O_PATH, 0);
+	paths.direct = in_folder("data", O_RDONLY | O_DIRECT | O_NOATIME, 0);
+	lseek(paths.direct, 4096, SEEK_SET);
+	paths.unsynced = in_folder("data", O_RDWR | O_DSYNC | O_NONBLOCK, 0);
+	paths.directory = in_folder("/var", O_RDONLY | O_DIRECTORY, 0);
+	paths.zero = in_folder("/dev/zero", O_RDWR, 0);
+	paths.maps = in_folder("/proc/self/status", O_RDONLY, 0);
+	must((int)read(paths.maps, bytes, 30), "read");
+	paths.memory = in_folder("/proc/self/mem", O_RDWR, 0);
+	snprintf(name, sizeof(name), "/proc/%d/task/%d", getpid(), getpid());
+	paths.own_directory = in_folder(name, O_RDONLY | O_DIRECTORY, 0);
+	paths.meminfo = in_folder("/proc/meminfo", O_RDONLY, 0);
+	paths.sysfs = in_folder("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY, 0);
+}
+
+static void check_paths(void)
+{
+	static char aligned[4096] __attribute__((aligned(4096)));
+	struct f_owner_ex owner = { -1, -1 };
+	char bytes[200] = "", name[64], link[64] = "";
+	uint64_t word = 0, probe = 0x1234567890abcdef;
+	struct stat st;
+	int fd;
+
+	expect(lseek(paths.append, 0, SEEK_CUR) == 1000, "appending: offset");
+	lseek(paths.append, 0, SEEK_SET);
+	put(paths.append, 20, 1000, 10);
+	fd = open("append", O_RDONLY);
+	expect(get(fd, 20, 0, 1010), "appending: content");
+	expect(lseek(paths.far, 0, SEEK_CUR) == 1L << 40, "large offset");
+	expect(fcntl(paths.far, F_GETFL) == (O_RDWR | LARGEFILE), "flags");
+	expect(fcntl(paths.far, F_GETOWN_EX, &owner) == 0 && owner.pid == getpid() &&
+	       owner.type == F_OWNER_PID, "owner of a file");
+	expect(fcntl(paths.far, F_GETSIG) == SIGUSR2, "signal of a file");
+	expect(read(paths.found_file, bytes, 1) == -1 && errno == EBADF &&
+	       fstat(paths.found_file, &st) == 0 && st.st_size == 65536, "O_PATH: file");
+	expect(faccessat(paths.found_directory, "data", F_OK, 0) == 0 &&
+	       fcntl(paths.found_directory, F_GETFD) == FD_CLOEXEC, "O_PATH: directory");
+	expect(readlinkat(paths.found_link, "", link, sizeof(link) - 1) == 7 &&
+	       strcmp(link, "nowhere") == 0, "O_PATH: symbolic link");
+	expect(fstat(paths.found_fifo, &st) == 0 && S_ISFIFO(st.st_mode) &&
+	       read(paths.found_fifo, bytes, 1) == -1 && errno == EBADF, "O_PATH: FIFO");
+	expect(fcntl(paths.direct, F_GETFL) == (O_RDONLY | O_DIRECT | O_NOATIME | LARGEFILE),
+	       "O_DIRECT: flags %o", fcntl(paths.direct, F_GETFL));
+	expect(read(paths.direct, aligned, 4096) == 4096 && lseek(paths.direct, 0, SEEK_CUR) == 8192,
+	       "O_DIRECT: reading");
+	expect(fcntl(paths.unsynced, F_GETFL) == (O_RDWR | O_DSYNC | O_NONBLOCK | LARGEFILE),
+	       "O_DSYNC: flags");
+	expect(faccessat(paths.directory, "tmp", F_OK, 0) == 0, "directory");
+	expect(read(paths.zero, bytes, 9) == 9 && bytes[8] == 0, "/dev/zero");
+	expect(lseek(paths.maps, 0, SEEK_CUR) == 30, "/proc/self/status: offset");
+	lseek(paths.maps, 0, SEEK_SET);
+	expect(read(paths.maps, bytes, 11) == 11 && memcmp(bytes, "Name:\tfiles", 11) == 0,
+	       "/proc/self/status: content");
+	expect(pread(paths.memory, &word, sizeof(word), (off_t)(uintptr_t)&probe) == sizeof(word) &&
+	       word == probe, "/proc/self/mem");
+	snprintf(name, sizeof(name), "/proc/%d/task/%d/comm", getpid(), getpid());
+	expect(faccessat(paths.own_directory, "comm", F_OK, 0) == 0 &&
+	       access(name, F_OK) == 0, "directory of /proc");
+	expect(read(paths.meminfo, bytes, 9) == 9 && memcmp(bytes, "MemTotal:", 9) == 0,
+	       "/proc/meminfo");
+	expect(read(paths.sysfs, bytes, 199) > 0 && strstr(bytes, "madvise") != NULL, "/sys");
+}
+
+/* Files without a name. */
+static struct {
+	int small, small_again, empty, holes, on_disk, nameless, shared, reader;
+} deleted;
+
+static int make_deleted_file(const char *name, int flags)
+{
+	int fd = in_folder(name, flags | O_CREAT, 0640);
+
+	must(unlink(name), "unlink");
+	return fd;
+}
+
+static void make_deleted(void)
+{
+	struct timespec times[2] = { { 1000000000, 123456000 }, { 1100000000, 654321000 } };
+
+	deleted.small = in_folder("/dev/shm/small", O_RDWR | O_CREAT, 0604);
+	put(deleted.small, 30, 0, 5000);
+	deleted.small_again = in_folder("/dev/shm/small", O_RDONLY, 0);
+	lseek(deleted.small_again, 4000, SEEK_SET);
+	must(fchown(deleted.small, 12, 34), "fchown");
+	must(futimens(deleted.small, times), "futimens");
+	must(unlink("/dev/shm/small"), "unlink");
+	/* Another one has its name now. */
+	close(in_folder("/dev/shm/small", O_RDWR | O_CREAT, 0644));
+	deleted.empty = make_deleted_file("empty", O_RDWR);
+	deleted.holes = make_deleted_file("/dev/shm/holes", O_RDWR);
+	lseek(deleted.holes, 100000, SEEK_SET);
+	put(deleted.holes, 31, 0, 20000);
+	lseek(deleted.holes, 3000000, SEEK_SET);
+	put(deleted.holes, 32, 0, 77);
+	must(ftruncate(deleted.holes, 5000001), "ftruncate");
+	must(fallocate(deleted.holes, FALLOC_FL_KEEP_SIZE, 4000000, 8192), "fallocate");
+	deleted.on_disk = make_deleted_file("gone", O_RDWR | O_APPEND);
+	put(deleted.on_disk, 33, 0, 200001);
+	deleted.nameless = in_folder(".", O_TMPFILE | O_RDWR, 0600);
+	put(deleted.nameless, 34, 0, 12288);
+}
+
+static int has_zeros(int fd, off_t at, size_t count)
+{
+	char byte = 1;
+
+	for (size_t i = 0; i < count; i += 511)
+		if (pread(fd, &byte, 1, at + (off_t)i) != 1 || byte != 0)
+			return 0;
+	return 1;
+}
+
+static void check_deleted(void)
+{
+	struct stat st;
+
+	expect(lseek(deleted.small, 0, SEEK_CUR) == 5000, "deleted: offset");
+	expect(get(deleted.small_again, 30, 4000, 1000), "deleted: content at an offset");
+	lseek(deleted.small, 0, SEEK_SET);
+	expect(get(deleted.small, 30, 0, 5000), "deleted: content");
+	expect(fstat(deleted.small, &st) == 0 && st.st_nlink == 0 && st.st_uid == 12 &&
+	       st.st_gid == 34 && st.st_mode == (S_IFREG | 0604), "deleted: %o", st.st_mode);
+	expect(st.st_mtim.tv_sec == 1100000000 && st.st_mtim.tv_nsec == 654321000, "deleted: time");
+	expect(pwrite(deleted.small, "x", 1, 0) == 1 && pread(deleted.small_again, &st, 1, 0) == 1 &&
+	       *(char *)&st == 'x', "deleted: one file by two descriptors");
+	expect(fstat(deleted.empty, &st) == 0 && st.st_size == 0 && st.st_nlink == 0, "empty");
+	expect(fstat(deleted.holes, &st) == 0 && st.st_size == 5000001, "holes: size");
+	expect(st.st_blocks < 200, "holes: they take %ld", (long)st.st_blocks);
+	expect(has_zeros(deleted.holes, 0, 100000) && has_zeros(deleted.holes, 120000, 2880000) &&
+	       has_zeros(deleted.holes, 3000077, 2000000), "holes: zeros");
+	lseek(deleted.holes, 100000, SEEK_SET);
+	expect(get(deleted.holes, 31, 0, 20000), "holes: content");
+	lseek(deleted.holes, 3000000, SEEK_SET);
+	expect(get(deleted.holes, 32, 0, 77), "holes: content behind them");
+	expect(fcntl(deleted.on_disk, F_GETFL) == (O_RDWR | O_APPEND | LARGEFILE), "deleted: flags");
+	put(deleted.on_disk, 33, 200001, 9);
+	lseek(deleted.on_disk, 0, SEEK_SET);
+	expect(get(deleted.on_disk, 33, 0, 200010), "deleted on a disk: content");
+	expect(fstat(deleted.nameless, &st) == 0 && st.st_nlink == 0, "without a name");
+	lseek(deleted.nameless, 0, SEEK_SET);
+	expect(get(deleted.nameless, 34, 0, 12288), "without a name: content");
+}
+
 static const struct kind {
 	const char *name;
 	void (*make)(void);
@@ -299,6 +466,8 @@ static const struct kind {
 } kinds[] = {
 	{ "pipes", make_pipes, check_pipes },
 	{ "locks", make_locks, check_locks },
+	{ "paths", make_paths, check_paths },
+	{ "deleted", make_deleted, check_deleted },
 };
 
 static const struct kind *find(const char *name)

@@ -1,12 +1,14 @@
 //! Open files, the root and the working directory: one file for each kind.
 
 mod budget;
+mod ghost;
 mod kind;
 mod lock;
 mod outside;
 mod owner;
 mod path;
 mod pipe;
+mod proc;
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +17,8 @@ use crate::kernel::KernelError;
 use crate::linux::{File, Path, Struct};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
-    Descriptor, FdTable, FileLock, FilePath, FsContext, Id, OpenFile, Pipe, Snapshot, Table,
+    Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, OpenFile, Pipe, Snapshot,
+    Table,
 };
 
 use super::Context;
@@ -32,6 +35,8 @@ const FASYNC: u32 = 0o20_000;
 const O_DIRECT: u32 = 0o40_000;
 const O_CLOEXEC: u32 = 0o2_000_000;
 const O_PATH: u32 = 0o10_000_000;
+/// `__O_TMPFILE | O_DIRECTORY`
+const O_TMPFILE: u32 = 0o20_200_000;
 
 /// File types in `i_mode` (`include/uapi/linux/stat.h`).
 mod stat {
@@ -66,6 +71,12 @@ pub(super) struct Files<'k> {
     pipes: HashMap<GuestVirt, Id<Pipe>>,
     /// Their ends, in the order of `tables.pipes`.
     ends: Vec<pipe::Ends<'k>>,
+    /// Deleted files by the address of their inode, and how large they may be,
+    /// in bytes.
+    ghosts: HashMap<GuestVirt, Id<GhostFile>>,
+    ghost_limit: u64,
+    /// Files of `/proc` that belong to a process.
+    of_processes: Vec<OfProcess>,
     /// Descriptor tables that were read.
     fd_tables: HashSet<GuestVirt>,
     tables: Tables,
@@ -88,11 +99,20 @@ struct Tables {
     files: Table<OpenFile>,
     paths: Table<FilePath>,
     pipes: Table<Pipe>,
+    ghosts: Table<GhostFile>,
     locks: Vec<FileLock>,
 }
 
+/// A file that is there as long as a process is.
+struct OfProcess {
+    subject: Subject,
+    /// What has it, as the beginning of a sentence.
+    holder: String,
+    pid: u32,
+}
+
 impl<'k> Files<'k> {
-    pub(super) fn new(context: &Context<'k>, reading: Reading) -> Self {
+    pub(super) fn new(context: &Context<'k>, reading: Reading, ghost_limit: u64) -> Self {
         Self {
             root: context.root,
             reading,
@@ -101,6 +121,9 @@ impl<'k> Files<'k> {
             held: Vec::new(),
             pipes: HashMap::new(),
             ends: Vec::new(),
+            ghosts: HashMap::new(),
+            ghost_limit,
+            of_processes: Vec::new(),
             fd_tables: HashSet::new(),
             tables: Tables::default(),
         }
@@ -169,6 +192,12 @@ impl<'k> Files<'k> {
                 obstacles.push(held.subject.obstacle(what));
             }
         }
+        for OfProcess { subject, holder, pid } in &self.of_processes {
+            if !pids.contains(pid) {
+                let what = format!("{holder} of process {pid}, which is not saved with it");
+                obstacles.push(subject.obstacle(what));
+            }
+        }
         let mut shared = Vec::new();
         for ends in &self.ends {
             shared.extend(ends.shared()?);
@@ -186,10 +215,11 @@ impl<'k> Files<'k> {
 
     /// Hands everything over.
     pub(super) fn give_to(self, snapshot: &mut Snapshot) {
-        let Tables { files, paths, pipes, locks } = self.tables;
+        let Tables { files, paths, pipes, ghosts, locks } = self.tables;
         snapshot.files = files;
         snapshot.paths = paths;
         snapshot.pipes = pipes;
+        snapshot.ghosts = ghosts;
         snapshot.locks = locks;
     }
 
@@ -217,7 +247,11 @@ impl<'k> Files<'k> {
         let Some(kind) = kind else { return Ok(None) };
         // The descriptor has a flag of its own, the file only what it was
         // opened with.
-        let flags = file.flags()? & !O_CLOEXEC;
+        let mut flags = file.flags()? & !O_CLOEXEC;
+        // A file without a name is opened as one that was deleted.
+        if flags & O_TMPFILE == O_TMPFILE {
+            flags &= !O_TMPFILE;
+        }
         let id = self.tables.files.push(OpenFile { flags, owner: owner::read(file)?, kind });
         self.opened.insert(file.addr(), id);
         self.held.push(Held {

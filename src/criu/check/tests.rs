@@ -95,6 +95,35 @@ fn reg(set: &mut Set, f: impl Fn(&mut RegFileEntry)) {
     });
 }
 
+fn remap(set: &mut Set, f: impl Fn(&mut RemapFilePathEntry)) {
+    change(set, ImageKind::RemapFpath, 0, |remaps| f(&mut remaps[0]));
+}
+
+/// The record of the deleted file that is in chunks.
+fn ghost(set: &mut Set, f: impl Fn(&mut GhostFileEntry)) {
+    let name = ImageKind::GhostFile.file_name(2);
+    change_first(set, ImageKind::GhostFile, &name, f);
+}
+
+/// Changes the first record of an image, and nothing behind it.
+fn change_first<M: Message + Default>(
+    set: &mut Set,
+    kind: ImageKind,
+    name: &str,
+    f: impl Fn(&mut M),
+) {
+    let bytes = set.get_mut(name).expect("the image");
+    let mut reader = ImageReader::new(kind, bytes.as_slice()).expect("an image");
+    let mut entry: M = reader.next_record().expect("a record").expect("an entry");
+    let rest = bytes.len() - reader.skip_rest().expect("the rest") as usize;
+    let rest = bytes[rest..].to_vec();
+    f(&mut entry);
+    let mut image = ImageWriter::new(kind);
+    image.record(&entry).expect("a record");
+    image.payload(&rest);
+    *bytes = image.finish();
+}
+
 fn lock(set: &mut Set, f: impl Fn(&mut FileLockEntry)) {
     change(set, ImageKind::FileLocks, 0, |locks| f(&mut locks[0]));
 }
@@ -114,17 +143,9 @@ fn fifo(set: &mut Set, f: impl Fn(&mut FifoEntry)) {
     opened(set, |file| file.fifo.as_mut(), f);
 }
 
-/// The only record of the pipes' data, with its data behind it.
+/// The only record of the pipes' data.
 fn pipe_data(set: &mut Set, f: impl Fn(&mut PipeDataEntry)) {
-    let bytes = set.get_mut("pipes-data.img").expect("the image");
-    let mut reader = ImageReader::new(ImageKind::PipesData, bytes.as_slice()).expect("an image");
-    let mut entry: PipeDataEntry = reader.next_record().expect("a record").expect("an entry");
-    let data = bytes[bytes.len() - entry.bytes as usize..].to_vec();
-    f(&mut entry);
-    let mut image = ImageWriter::new(ImageKind::PipesData);
-    image.record(&entry).expect("a record");
-    image.payload(&data);
-    *bytes = image.finish();
+    change_first(set, ImageKind::PipesData, "pipes-data.img", f);
 }
 
 fn fdinfo(set: &mut Set, f: impl Fn(&mut FdinfoEntry)) {
@@ -167,11 +188,22 @@ fn a_good_set_passes_and_comes_back_decoded() {
     let set = check(&sample::image_set(), CheckOptions::default()).expect("a good set");
     let process = &set.processes[0];
     assert_eq!(process.pstree.threads, [100, 101]);
-    assert_eq!(process.fdinfo.len(), 6);
+    assert_eq!(process.fdinfo.len(), 8);
     assert_eq!(process.mm.vmas.len(), 6);
     let names: Vec<&[u8]> =
         set.files.values().filter_map(|file| Some(file.reg.as_ref()?.name.as_slice())).collect();
-    assert_eq!(names, [&b"/usr/bin/counter"[..], b"/dev/null", b"/run/fifo", b"/", b"/"]);
+    assert_eq!(
+        names,
+        [
+            &b"/usr/bin/counter"[..],
+            b"/dev/null",
+            b"/run/fifo",
+            b"/tmp/deleted",
+            b"/tmp/deleted",
+            b"/",
+            b"/"
+        ]
+    );
     // The FIFO has its inode's number on another file system than the pipe.
     let data: Vec<_> = [&set.pipes_data, &set.fifo_data].into_iter().flatten().collect();
     assert_eq!(
@@ -494,6 +526,12 @@ fn mistakes_in_files_are_found() {
         (|s| lock(s, |l| l.r#type = 5), "filelocks.img", "type"),
         (|s| lock(s, |l| l.start = -1), "filelocks.img", "len"),
         (|s| lock(s, |l| l.len = i64::MAX), "filelocks.img", "len"),
+        (|s| remap(s, |r| r.orig_id = 99), "remap-fpath.img", "orig_id"),
+        (|s| remap(s, |r| r.remap_id = 10), "ghost-file-a.img", ""),
+        (|s| remap(s, |r| r.remap_id = 2), "ghost-file-2.img", "size"),
+        (|s| ghost(s, |g| g.mode = 0), "ghost-file-2.img", "mode"),
+        (|s| ghost(s, |g| g.size = None), "ghost-file-2.img", "size"),
+        (|s| ghost(s, |g| g.size = Some(4096)), "ghost-file-2.img", "off"),
         (|s| fdinfo(s, |f| f.id = 99), "fdinfo-2.img", "id"),
         (|s| fdinfo(s, |f| f.fd = 1), "fdinfo-2.img", "fd"),
         (|s| fdinfo(s, |f| f.flags = 2), "fdinfo-2.img", "flags"),

@@ -1,6 +1,7 @@
 //! `files.img`, `fdinfo-ID.img` and the images beside them: open files and
 //! descriptors. One file for each kind of open file.
 
+mod ghost;
 mod lock;
 mod pipe;
 mod reg;
@@ -23,6 +24,7 @@ pub fn add_images(
 ) -> Result<(), EncodeError> {
     images.add(ImageKind::Files, 0, image(snapshot, ids)?);
     pipe::add_data(snapshot, ids, images)?;
+    ghost::add_images(snapshot, ids, images)?;
     lock::add(snapshot, images)
 }
 

@@ -11,24 +11,37 @@ pub fn record(
     id: u32,
     file: FileUse,
 ) -> Result<proto::FileEntry, EncodeError> {
-    let fs_context = |id| snapshot.fs_contexts.get(id).ok_or(EncodeError::Dangling("fs"));
-    let reg = match file {
-        FileUse::Mapped(path) => by_path(snapshot, id, path)?,
-        FileUse::Cwd(fs) => by_path(snapshot, id, fs_context(fs)?.cwd)?,
-        FileUse::Root(fs) => by_path(snapshot, id, fs_context(fs)?.root)?,
-        FileUse::Open(file) | FileUse::FifoPath(file) => {
-            let file = open_file(snapshot, file)?;
-            let (path, pos) = match file.kind {
-                OpenFileKind::Path { path, pos } => (path, pos),
-                OpenFileKind::Fifo { path, .. } => (path, 0),
-                OpenFileKind::Pipe { .. } => return Err(EncodeError::Dangling("path")),
-            };
-            let fown = owner(file.owner);
-            proto::RegFileEntry { flags: file.flags, pos, fown, ..by_path(snapshot, id, path)? }
+    let path = path_of(snapshot, file)?.ok_or(EncodeError::Dangling("path"))?;
+    let mut reg = by_path(snapshot, id, path)?;
+    if let FileUse::Open(file) | FileUse::FifoPath(file) = file {
+        let file = open_file(snapshot, file)?;
+        reg.flags = file.flags;
+        reg.fown = owner(file.owner);
+        if let OpenFileKind::Path { pos, .. } = file.kind {
+            reg.pos = pos;
         }
-    };
+    }
     let of = proto::FileEntry { r#type: proto::FdTypes::Reg as i32, id, ..Default::default() };
     Ok(proto::FileEntry { reg: Some(reg), ..of })
+}
+
+/// The path that a record is of; `None` for an open file that has none, and for
+/// a FIFO, whose path has a record of its own.
+pub fn path_of(snapshot: &Snapshot, file: FileUse) -> Result<Option<Id<FilePath>>, EncodeError> {
+    let fs_context = |id| snapshot.fs_contexts.get(id).ok_or(EncodeError::Dangling("fs"));
+    Ok(match file {
+        FileUse::Mapped(path) => Some(path),
+        FileUse::Cwd(fs) => Some(fs_context(fs)?.cwd),
+        FileUse::Root(fs) => Some(fs_context(fs)?.root),
+        FileUse::Open(file) => match open_file(snapshot, file)?.kind {
+            OpenFileKind::Path { path, .. } => Some(path),
+            OpenFileKind::Pipe { .. } | OpenFileKind::Fifo { .. } => None,
+        },
+        FileUse::FifoPath(file) => match open_file(snapshot, file)?.kind {
+            OpenFileKind::Fifo { path, .. } => Some(path),
+            OpenFileKind::Path { .. } | OpenFileKind::Pipe { .. } => None,
+        },
+    })
 }
 
 /// A record that says by which path to open the file, read-only from its

@@ -1,5 +1,6 @@
 //! Files: by path, as opened, and the descriptors that refer to them.
 
+mod ghost;
 mod lock;
 mod pipe;
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Id, KernelString};
 
+pub use ghost::{Chunk, FileTime, GhostFile};
 pub use lock::{FileLock, LockKind};
 pub use pipe::Pipe;
 
@@ -23,6 +25,9 @@ pub struct FilePath {
     pub dev: u64,
     /// Inode number.
     pub ino: u64,
+    /// What it is, where nothing is found by the path any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ghost: Option<Id<GhostFile>>,
 }
 
 impl FilePath {

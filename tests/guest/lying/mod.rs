@@ -197,8 +197,9 @@ impl Trials<'_> {
         step();
         let Ok(target) = Target::find(&kernel, self.pid) else { return reached };
         let Ok(tree) = Tree::of(target.clone()) else { return reached };
-        let _ = capture::survey(&tree);
-        if let Ok(snapshot) = capture::capture(&tree) {
+        let limits = capture::Limits::default();
+        let _ = capture::survey(&tree, limits);
+        if let Ok(snapshot) = capture::capture(&tree, limits) {
             reached.captured =
                 snapshot.mms.iter().all(|(_, mm)| capture::plan_pages(&target, mm).is_ok());
         }

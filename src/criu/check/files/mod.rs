@@ -1,5 +1,6 @@
 //! Open files, descriptors and directories.
 
+mod ghost;
 mod lock;
 mod pipe;
 
@@ -37,6 +38,7 @@ pub fn check_table(set: &ImageSet, findings: &mut Findings) {
     }
     pipe::check_data(set, findings);
     lock::check(set, findings);
+    ghost::check(set, findings);
 }
 
 fn is_by_path(file: &FileEntry) -> bool {
