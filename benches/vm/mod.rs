@@ -68,6 +68,7 @@ pub fn save_once(attachment: &Attachment, pid: i32, dir: &Path) -> Result<SaveRe
         afterwards: Afterwards::LeaveRunning,
         timeout: TIMEOUT,
         for_criu: None,
+        limits: ovmigrate::capture::Limits::default(),
     };
     let sink = || DirectorySink::create(&images).map(|sink| Box::new(sink) as _);
     Ok(save(attachment, pid, options, sink, &mut Silent)?)

@@ -200,13 +200,15 @@ impl<'k> Files<'k> {
         }
         let mut shared = Vec::new();
         for ends in &self.ends {
-            shared.extend(ends.shared()?);
+            // Of a tree that runs, ends come and go.
+            let is_certain = self.reading == Reading::Contents;
+            shared.extend(ends.shared(is_certain)?);
         }
         for held in &self.held {
             shared.extend(held.shared()?);
         }
         let things: Vec<Thing> = shared.iter().map(|shared| shared.thing).collect();
-        let holders = outside::holders(self.root.kernel(), &self.fd_tables, &things)?;
+        let holders = outside::holders(tree, &self.fd_tables, &things)?;
         for (shared, holder) in shared.iter().zip(holders) {
             obstacles.extend(shared.obstacle(holder.as_deref()));
         }

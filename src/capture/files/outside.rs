@@ -6,7 +6,8 @@
 
 use std::collections::HashSet;
 
-use crate::kernel::{Kernel, KernelError};
+use crate::control::Tree;
+use crate::kernel::KernelError;
 use crate::linux::{File, Struct, Task, settled};
 use crate::memory::GuestVirt;
 
@@ -53,13 +54,14 @@ impl Shared<'_> {
     }
 }
 
-/// The first process, apart from those with one of the descriptor tables
-/// `own`, that holds each of `things`: `process 12 (cat)`.
+/// The first process outside of `tree`, apart from those with one of its
+/// descriptor tables `own`, that holds each of `things`: `process 12 (cat)`.
 pub(super) fn holders(
-    kernel: &Kernel,
+    tree: &Tree<'_>,
     own: &HashSet<GuestVirt>,
     things: &[Thing],
 ) -> Result<Vec<Option<String>>, KernelError> {
+    let kernel = tree.root().leader().kernel();
     let mut found = vec![None; things.len()];
     if things.is_empty() {
         return Ok(found);
@@ -67,6 +69,10 @@ pub(super) fn holders(
     let tasks = settled(|| Task::processes(kernel)?.collect::<Result<Vec<_>, _>>())?;
     for task in tasks {
         let held = settled(|| held_by(&task, own, things))?;
+        // A tree that runs may have got a member by now.
+        if !held.contains(&true) || settled(|| descends_from(&task, tree))? {
+            continue;
+        }
         for (found, _) in
             found.iter_mut().zip(held).filter(|(found, held)| *held && found.is_none())
         {
@@ -74,6 +80,24 @@ pub(super) fn holders(
         }
     }
     Ok(found)
+}
+
+/// Whether a process is a descendant of a member.
+fn descends_from(task: &Task<'_>, tree: &Tree<'_>) -> Result<bool, KernelError> {
+    /// Generations that are looked through at most.
+    const GENERATIONS: usize = 1000;
+    let mut at = *task;
+    for _ in 0..GENERATIONS {
+        let pid = at.tgid()?;
+        if tree.members().iter().any(|member| member.pid() == pid) {
+            return Ok(true);
+        }
+        match at.real_parent()? {
+            Some(parent) if parent.tgid()? > 0 => at = parent,
+            _ => break,
+        }
+    }
+    Ok(false)
 }
 
 fn held_by(

@@ -157,14 +157,14 @@ fn corrupt(buffer: &PipeBuffer<'_>, why: String) -> KernelError {
 
 impl Ends<'_> {
     /// Notes the pipe where somebody outside holds an end of it.
-    pub(super) fn shared(&self) -> Result<Option<Shared<'_>>, KernelError> {
+    pub(super) fn shared(&self, is_certain: bool) -> Result<Option<Shared<'_>>, KernelError> {
         let all = self.inode.pipe()?.map_or(Ok(0), |pipe| pipe.files())?;
         Ok((all > self.files).then_some(Shared {
             thing: Thing::Pipe(self.inode.addr()),
             subject: &self.subject,
             holder: &self.holder,
             what: "is a pipe",
-            is_certain: true,
+            is_certain,
         }))
     }
 }

@@ -217,7 +217,7 @@ fn a_good_set_passes_and_comes_back_decoded() {
 }
 
 /// Images that restore does without, and that nothing else tells of.
-const OPTIONAL: [&str; 3] = ["seccomp.img", "timens-0.img", "filelocks.img"];
+const OPTIONAL: [&str; 4] = ["seccomp.img", "timens-0.img", "filelocks.img", "remap-fpath.img"];
 
 #[test]
 fn any_image_that_is_missing_or_cut_is_told() {
