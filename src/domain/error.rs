@@ -88,7 +88,10 @@ pub enum DomainError {
         holder: String,
     },
     /// The host does not let this user reach the VM.
-    #[error("permission denied: {what}; run ovmigrate as root or as the user that runs QEMU")]
+    #[error(
+        "permission denied: {what}; run ovmigrate as root (with CAP_SYS_PTRACE) or as the \
+         user that runs QEMU"
+    )]
     Permission {
         /// What was refused.
         what: String,

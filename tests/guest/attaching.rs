@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Guest, guests, ovmigrate};
+use crate::harness::{Guest, command, guests, ovmigrate};
 
 /// A QMP command through the socket that is kept for tests.
 fn qmp(guest: &Guest, command: &str) -> Value {
@@ -32,6 +33,23 @@ fn an_unknown_name_is_answered_with_the_names_there_are() {
     let guests = guests();
     let message = ovmigrate(["ps", "--domain", "no-such-vm"]).error();
     for part in ["no-such-vm", guests.source.name, guests.destination.name] {
+        assert!(message.contains(part), "{part} is missing: {message}");
+    }
+}
+
+#[test]
+fn a_qemu_that_must_not_be_traced_is_refused_with_what_to_do() {
+    let guests = guests();
+    let ps = command(["ps", "--domain", guests.source.name, "--access", "process"]);
+    let output = Command::new("setpriv")
+        .arg("--bounding-set=-sys_ptrace")
+        .arg(ps.get_program())
+        .args(ps.get_args())
+        .output()
+        .expect("util-linux is installed");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    for part in ["permission denied", "/mem", "CAP_SYS_PTRACE"] {
         assert!(message.contains(part), "{part} is missing: {message}");
     }
 }
