@@ -66,10 +66,17 @@ impl<'k> Files<'k> {
     }
 }
 
+/// Entries, and pages, that a file within the limit has at most.
+fn entries_max(limit: u64) -> u64 {
+    limit / PAGE_SIZE + SPARE_ENTRIES
+}
+
 /// Where the content of a file is.
 struct Content {
     /// Of the file, in bytes.
     size: u64,
+    /// How many bytes of it may be in memory.
+    limit: u64,
     /// Ascending by index.
     pages: Vec<(u64, GuestPhys)>,
 }
@@ -95,9 +102,9 @@ impl Content {
         let Some(cache) = inode.mapping()? else {
             return Ok(Err("is a deleted file without a page cache".into()));
         };
-        let entries = limit / PAGE_SIZE + SPARE_ENTRIES;
-        let mut content = Self { size, pages: Vec::new() };
-        for found in cache.cached(usize::try_from(entries).unwrap_or(usize::MAX))? {
+        let mut content = Self { size, limit, pages: Vec::new() };
+        let entries = usize::try_from(entries_max(limit)).unwrap_or(usize::MAX);
+        for found in cache.cached(entries)? {
             if let Err(why) = content.add(inode.kernel(), found, in_memory)? {
                 return Ok(Err(why.into()));
             }
@@ -135,6 +142,10 @@ impl Content {
             } else {
                 Err("is a deleted file that is being read from the disk")
             });
+        }
+        let room = entries_max(self.limit).saturating_sub(self.pages.len() as u64);
+        if end.saturating_sub(first) > room {
+            return Ok(Err("is a deleted file that takes more than the limit (--ghost-limit)"));
         }
         for index in first..end {
             let offset = (index - first).saturating_mul(PAGE_SIZE);
