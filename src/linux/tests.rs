@@ -154,6 +154,10 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     let _ = path.resolve(&path);
     let _ = path.display(&Path::at(kernel, at.wrapping_add(64))?);
     let _ = Pid::at(kernel, at)?.global();
+    let pipe = PipeInodeInfo::at(kernel, at)?;
+    let _ = pipe.buffers();
+    let _ = pipe.capacity();
+    let _ = FileLockContext::at(kernel, at)?.posix()?.entries::<FileLock<'_>>("list").count();
     let task = Task::at(kernel, at)?;
     let _ = task.comm();
     let _ = task.state_letter();

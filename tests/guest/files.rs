@@ -1,6 +1,6 @@
 //! Open files of every kind are as they were.
 
-use crate::harness::{Guest, Guests, Job, guests};
+use crate::harness::{Guest, Guests, Job, guests, kept};
 
 /// What the program `files` expects in its folder.
 fn prepare(guest: &Guest, folder: &str) {
@@ -38,19 +38,26 @@ fn are_as_they_were(kind: &str, made: &[&str]) {
 #[test]
 fn pipes_and_fifos_are_as_they_were() {
     are_as_they_were("pipes", &[]);
+    kept(&["pipes and FIFOs, with data and size", "signal-driven I/O of a pipe"]);
 }
 
 #[test]
 fn locks_are_as_they_were() {
     are_as_they_were("locks", &["posix", "flock", "ofd", "leased", "alone"]);
+    kept(&["file locks: POSIX, flock, OFD, leases"]);
 }
 
 #[test]
 fn files_by_path_are_as_they_were() {
     are_as_they_were("paths", &["append", "far"]);
+    kept(&[
+        "files of O_APPEND, O_PATH, O_DIRECT and with large offsets",
+        "files of /proc and /sys",
+    ]);
 }
 
 #[test]
 fn deleted_files_are_as_they_were() {
     are_as_they_were("deleted", &[]);
+    kept(&["deleted files, O_TMPFILE too"]);
 }

@@ -22,7 +22,7 @@ const UNSUPPORTED: [(&str, &str); 16] = [
     ("x = mmap.mmap(-1, 4096)", "shared"),
     ("x = os.memfd_create('x')", "memfd"),
     ("x = open('/proc/1/maps')", "of process 1, which is not saved"),
-    ("x = open('/sys/kernel/debug/sched/features')", "debugfs"),
+    ("x = os.open('/sys/fs/cgroup', os.O_RDONLY)", "a file of cgroup2"),
     ("os.mkdir(F); os.chdir(F); os.rmdir(F)", "a deleted directory"),
     ("x = open(F, 'w'); os.link(F, F + '2'); os.unlink(F)", "a file that has others"),
     (
