@@ -279,11 +279,12 @@ fn first_held<'a, 'k>(
     Ok(None)
 }
 
-/// Whether the kernel counts a thread as frozen other than by a stop or a
-/// tracer's trap, which are counted, too (`do_signal_stop()`, `ptrace_stop()`).
+/// Whether the kernel counts a thread as frozen other than by a stop, a tracer's
+/// trap or the wait in `vfork()`, which are counted, too (`do_signal_stop()`,
+/// `ptrace_stop()`, `wait_for_vfork_done()`).
 fn is_parked(thread: &Task<'_>) -> Result<bool, KernelError> {
-    let stopped = thread.state()?.intersects(TaskState::STOPPED | TaskState::TRACED);
-    Ok(thread.frozen()? && !stopped)
+    let others = TaskState::STOPPED | TaskState::TRACED | TaskState::UNINTERRUPTIBLE;
+    Ok(thread.frozen()? && !thread.state()?.intersects(others))
 }
 
 fn clear_traps(domain: &Domain, tree: &Tree<'_>) -> Result<Duration, ControlError> {

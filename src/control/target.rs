@@ -280,6 +280,18 @@ impl Deadline {
     }
 }
 
+/// Where in the kernel a thread sleeps, for an error message.
+fn place(thread: &Task<'_>) -> String {
+    match thread.sleeps_in() {
+        Ok(functions) if !functions.is_empty() => format!(" in {}", functions.join(" < ")),
+        Ok(_) => String::new(),
+        Err(error) => {
+            tracing::debug!("where thread {:#x} sleeps: {error}", thread.addr().get());
+            String::new()
+        }
+    }
+}
+
 /// What a thread does, in the words of an error message.
 pub(super) fn describe(thread: &Task<'_>) -> String {
     let describe = || -> Result<String, KernelError> {
@@ -291,7 +303,7 @@ pub(super) fn describe(thread: &Task<'_>) -> String {
         } else if thread.on_rq()? != 0 {
             "is on its way to sleep".into()
         } else if state.contains(TaskState::UNINTERRUPTIBLE) {
-            "is in an uninterruptible sleep".into()
+            format!("is in an uninterruptible sleep (state D){}", place(thread))
         } else if state.contains(TaskState::STOPPED) {
             "is stopped".into()
         } else if state.contains(TaskState::TRACED) {

@@ -215,13 +215,18 @@ impl Kernel {
         self.space.memory().borrow(phys, 1).is_ok().then_some(phys)
     }
 
-    /// The value of one of the variables of [`BASE_SYMBOLS`].
-    fn base_address(&self, name: &'static str) -> Result<GuestVirt, KernelError> {
+    /// The address of one of [`BASE_SYMBOLS`].
+    pub(super) fn base_symbol(&self, name: &'static str) -> Result<GuestVirt, KernelError> {
         let linked = self.profile.symbols.get(name).ok_or_else(|| KernelError::MissingSymbol {
             release: self.release().to_owned(),
             names: BASE_SYMBOLS,
         })?;
-        let addr = GuestVirt::new(*linked).wrapping_add(self.located.kaslr_offset);
+        Ok(GuestVirt::new(*linked).wrapping_add(self.located.kaslr_offset))
+    }
+
+    /// The value of one of the variables of [`BASE_SYMBOLS`].
+    fn base_address(&self, name: &'static str) -> Result<GuestVirt, KernelError> {
+        let addr = self.base_symbol(name)?;
         let mut word = [0; 8];
         self.read(addr, &mut word)?;
         Ok(GuestVirt::new(u64::from_le_bytes(word)))

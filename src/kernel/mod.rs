@@ -28,6 +28,7 @@ mod dwarf;
 mod error;
 mod evidence;
 mod fit;
+mod functions;
 mod image;
 mod image_copy;
 pub mod kallsyms;

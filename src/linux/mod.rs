@@ -41,6 +41,7 @@ mod tests;
 mod thread_info;
 mod timekeeping;
 mod vma;
+mod wchan;
 mod xarray;
 
 pub use cred::{Cred, GroupInfo};

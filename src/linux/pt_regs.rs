@@ -7,7 +7,7 @@ use super::view::Struct;
 
 /// Bytes of a kernel stack: `THREAD_SIZE` without KASAN
 /// (`arch/x86/include/asm/page_64_types.h`).
-const THREAD_SIZE: u64 = 16 << 10;
+pub(super) const THREAD_SIZE: u64 = 16 << 10;
 /// What may lie between the registers and the stack's top
 /// (`TOP_OF_KERNEL_STACK_PADDING`): nothing, or 16 bytes where FRED is built in.
 const PADDINGS: [u64; 2] = [0, 16];

@@ -117,6 +117,8 @@ kernel_struct! {
         pi_lock: Raw = ["pi_lock"],
         /// Base of the kernel stack.
         stack: GuestVirt = ["stack"],
+        /// Where the kernel stack ends, while it does not run.
+        kernel_sp: GuestVirt = ?["thread.sp"],
         /// Thread ID in the initial PID namespace.
         pid: i32 = ["pid"],
         /// Process ID in the initial PID namespace.
