@@ -355,9 +355,15 @@ pub(super) fn itimers(signal: &SignalStruct<'_>, now: u64) -> Result<IntervalTim
     // `enum { CPUCLOCK_PROF, CPUCLOCK_VIRT }` (`include/linux/posix-timers.h`).
     let (prof, virt) = (signal.it()?.get(0)?, signal.it()?.get(1)?);
     let (utime, stime) = (signal.timer_utime()?, signal.timer_stime()?);
-    let real = signal.real_timer()?.armed()?;
+    let interval = signal.it_real_incr()?;
+    let real = match signal.real_timer()?.armed()? {
+        // Its signal is pending, and lets it run on when it is taken
+        // (`dequeue_signal()`).
+        None if interval != 0 => Some(forward(signal.real_timer()?.expires()?, now, interval).0),
+        expires => expires,
+    };
     Ok(IntervalTimers {
-        real: interval_timer(real, now, signal.it_real_incr()?),
+        real: interval_timer(real, now, interval),
         virt: interval_timer(set(virt.expires()?), utime, virt.incr()?),
         prof: interval_timer(set(prof.expires()?), utime.wrapping_add(stime), prof.incr()?),
     })

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -160,6 +161,8 @@ static void make(void)
 	set(pending_timer, 0, often, none);
 	overrun_timer = create(CLOCK_BOOTTIME, SIGEV_SIGNAL, OVERRUN, (void *)815, 0);
 	set(overrun_timer, 0, often, often);
+	/* Likewise the one of setitimer(), which waits until SIGALRM is taken. */
+	setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 50000 }, { 0, 50000 } }, NULL);
 	tick_timer = create(CLOCK_MONOTONIC, SIGEV_NONE, 0, NULL, 0);
 	set(tick_timer, 0, often, often);
 }
@@ -244,6 +247,17 @@ static long fired(int signal, int timer, long value)
 	return count;
 }
 
+static int wait_for_signal(int signal)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, signal);
+	while (sigwaitinfo(&set, NULL) != signal)
+		;
+	return signal;
+}
+
 static void pend(void)
 {
 	const struct timespec while_it_fires = { 0, 400000000 };
@@ -257,6 +271,9 @@ static void check(void)
 {
 	printf("fired once %ld\n", fired(ONE_SHOT, pending_timer, 4711));
 	printf("fired often, the overruns too %d\n", fired(OVERRUN, overrun_timer, 815) >= 4);
+	/* The one that is pending, and one after it. */
+	printf("SIGALRM %d", wait_for_signal(SIGALRM));
+	printf(" and %d\n", wait_for_signal(SIGALRM));
 	show_timers();
 	wait_for_more("to the second thread", &to_second, 0);
 	wait_for_more("on CPU time", &cpu_ticks, 1);
@@ -277,6 +294,7 @@ int main(void)
 	sigemptyset(&mask);
 	sigaddset(&mask, ONE_SHOT);
 	sigaddset(&mask, OVERRUN);
+	sigaddset(&mask, SIGALRM);
 	pthread_sigmask(SIG_BLOCK, &mask, NULL);
 	pthread_barrier_init(&barrier, NULL, 2);
 	pthread_create(&thread, NULL, second, NULL);
