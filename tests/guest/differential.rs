@@ -183,6 +183,13 @@ fn interrupt_calls_that_go_on(ours: &mut Decoded, theirs: &Decoded) {
     }
 }
 
+/// Drops pending signals of which the kernel keeps the number alone: CRIU does
+/// not find those in the queue, and loses them.
+fn drop_signals_without_entry(ours: &mut Decoded) {
+    let without_entry = |info: &str| info[8..].bytes().all(|digit| digit == b'0');
+    ours.fields.retain(|path, info| !path.ends_with(".siginfo") || !without_entry(info));
+}
+
 /// Blanks in pending signals of timers what is not there yet: how often the
 /// timer fired without a signal is told by the kernel when the signal is taken,
 /// which goes by a number of its own behind the value.
@@ -211,9 +218,11 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
     let python = guests.source.spawn(&kernel.for_criu(&["python3", &script, folder, "8"]));
     let python = python.once_it_prints("ready");
     let threads = guests.source.start_for_criu("threads", &[], "round");
-    // What a timer of it raises in the meantime would be counted.
+    // They would go on between the two, a call that is not restarted among them.
     let timers = guests.source.start_for_criu("timers", &[], "ready");
-    for running in [&threads, &timers] {
+    let identity = guests.source.start_for_criu("identity", &["plain"], "ready");
+    let pending = guests.source.start_for_criu("pending", &[], "ready");
+    for running in [&threads, &timers, &identity, &pending] {
         running.kill("STOP");
         running.wait_for_states(&['T']);
     }
@@ -223,12 +232,12 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
         guests.source.start_for_criu("sleepers", &["futex", "0"], "1 begin"),
         guests.source.start_for_criu("sleepers", &["nanosleep", "1000"], "1 begin"),
         guests.source.start_for_criu("sleepers", &["sigsuspend", "0"], "1 begin"),
-        guests.source.start_for_criu("identity", &["plain"], "ready"),
-        guests.source.start_for_criu("pending", &[], "ready"),
         guests.source.start_for_criu("counter", &["1000000"], ""),
         python,
         threads,
         timers,
+        identity,
+        pending,
     ];
     let mut all = BTreeMap::new();
     for job in jobs {
@@ -239,6 +248,7 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
         blank_cpu_numbers(&mut ours);
         blank_cpu_numbers(&mut theirs);
         interrupt_calls_that_go_on(&mut ours, &theirs);
+        drop_signals_without_entry(&mut ours);
         blank_timer_counts(&mut ours);
         blank_timer_counts(&mut theirs);
         assert!(ours.fields.len() > 300, "{name}: {} fields", ours.fields.len());
