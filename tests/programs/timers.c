@@ -135,7 +135,9 @@ static void make(void)
 			set(once, 0, far, none);
 			clock_gettime(clocks[i], &until);
 			until.tv_sec += FAR;
-			set(again, TIMER_ABSTIME, until, farther);
+			/* Of such a one with an interval Linux 5.10 tells nonsense. */
+			set(again, TIMER_ABSTIME, until,
+			    clocks[i] == CLOCK_BOOTTIME_ALARM && notify[kind] == SIGEV_NONE ? none : farther);
 		}
 	for (size_t i = 0; i < 2; i++)
 		set(create(other_cpu_clocks[i], SIGEV_SIGNAL, NEVER, NULL, 0), 0, far, farther);
