@@ -90,8 +90,8 @@ const REFUSED: [(&str, &str, &str); 5] = [
     ("os.fork() or os._exit(200)", "a zombie with an exit status above 127", "exit status 200"),
     (
         "libc.prctl(36, 1); os.fork() or (os.setsid(), os.fork() and os._exit(0), signal.pause())",
-        "an orphan of a session whose leader has ended",
-        "the leader of its session",
+        "an orphan in a session that no ancestor leads",
+        "which is no ancestor of it",
     ),
     (
         "libc.syscall(56, 10, 0, 0, 0, 0) or signal.pause()",
@@ -135,7 +135,7 @@ fn a_tree_that_cannot_be_frozen_runs_on_and_one_left_frozen_is_thawed() {
     let guests = guests();
     let job = guests.source.start("vforked", &[], "ready");
     let message = guests.save(job.pid, &["--timeout", "2s"]).error();
-    assert!(message.contains("(state D) in ") && message.contains("kernel_clone"), "{message}");
+    assert!(message.contains("(state D) in ") && message.contains("wait_for_"), "{message}");
     assert!(message.contains("vfork()"), "{message}");
     assert!(message.contains(&format!("process {}", job.pid)), "{message}");
     let frozen = job.guest.sh(&format!("ps -o stat= -p {}", job.pid));
