@@ -98,6 +98,9 @@ fn message_name(kind: &str, index: usize) -> String {
         ("pagemap", 0) => "criu.pagemap_head".into(),
         ("files", _) => "criu.file_entry".into(),
         ("ids", _) => "criu.task_kobj_ids_entry".into(),
+        ("remap", _) => "criu.remap_file_path_entry".into(),
+        ("ghost", 0) => "criu.ghost_file_entry".into(),
+        ("ghost", _) => "criu.ghost_chunk_entry".into(),
         ("filelocks", _) => "criu.file_lock_entry".into(),
         ("pipes" | "fifo", _) => "criu.pipe_data_entry".into(),
         _ => format!("criu.{kind}_entry"),
@@ -121,11 +124,23 @@ fn messages(
         let record = &bytes[at + 4..at + 4 + length];
         let message = DynamicMessage::decode(descriptor, record).expect("a record");
         at += 4 + length;
-        if name == "criu.pipe_data_entry" {
-            let length = message.get_field_by_name("bytes").expect("a field of ours");
-            let length = length.as_u32().expect("a number") as usize;
-            payloads.insert(messages.len(), bytes[at..at + length].to_vec());
-            at += length;
+        let number = |name: &str| {
+            let value = message.get_field_by_name(name)?;
+            value.as_u64().or(value.as_u32().map(u64::from)).or(value.as_bool().map(u64::from))
+        };
+        let length = match name.as_str() {
+            "criu.pipe_data_entry" => number("bytes"),
+            "criu.ghost_chunk_entry" => number("len"),
+            // What is not in chunks follows as it is.
+            "criu.ghost_file_entry" if number("chunks") != Some(1) => {
+                Some((bytes.len() - at) as u64)
+            }
+            _ => None,
+        };
+        if let Some(length) = length {
+            let end = at + length as usize;
+            payloads.insert(messages.len(), bytes[at..end].to_vec());
+            at = end;
         }
         messages.push(message);
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::decoded::Decoded;
 use crate::families::by_process;
+use crate::files;
 use crate::harness::{Guests, Job, TestKernel, guests};
 
 /// Kernels whose guests have CRIU 3.17, and those with CRIU 4.
@@ -227,6 +228,8 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
         running.wait_for_states(&['T']);
     }
     let jobs = [
+        files::start(&guests, "pipes"),
+        files::start(&guests, "locks"),
         guests.source.start_for_criu("attributes", &[], "ready"),
         guests.source.start_for_criu("layout", &["/var/tmp/ovmigrate-tests/layout.file"], "ready"),
         guests.source.start_for_criu("sleepers", &["futex", "0"], "1 begin"),

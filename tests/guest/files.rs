@@ -15,7 +15,7 @@ fn folder(kind: &str) -> String {
 }
 
 /// The program, with files of a kind open.
-fn start<'g>(guests: &'g Guests, kind: &str) -> Job<'g> {
+pub fn start<'g>(guests: &'g Guests, kind: &str) -> Job<'g> {
     let folder = folder(kind);
     prepare(&guests.source, &folder);
     prepare(&guests.destination, &folder);

@@ -395,6 +395,8 @@ static void make_deleted(void)
 {
 	struct timespec times[2] = { { 1000000000, 123456000 }, { 1100000000, 654321000 } };
 
+	/* That of an earlier run. */
+	unlink("/dev/shm/small");
 	deleted.small = in_folder("/dev/shm/small", O_RDWR | O_CREAT, 0604);
 	put(deleted.small, 30, 0, 5000);
 	deleted.small_again = in_folder("/dev/shm/small", O_RDONLY, 0);
@@ -437,7 +439,7 @@ static void check_deleted(void)
 	lseek(deleted.small, 0, SEEK_SET);
 	expect(get(deleted.small, 30, 0, 5000), "deleted: content");
 	expect(fstat(deleted.small, &st) == 0 && st.st_nlink == 0 && st.st_uid == 12 &&
-	       st.st_gid == 34 && st.st_mode == (S_IFREG | 0604), "deleted: %o", st.st_mode);
+	       st.st_gid == 34 && st.st_mode == (S_IFREG | 0604), "deleted: owner and mode");
 	expect(st.st_mtim.tv_sec == 1100000000 && st.st_mtim.tv_nsec == 654321000, "deleted: time");
 	expect(pwrite(deleted.small, "x", 1, 0) == 1 && pread(deleted.small_again, &st, 1, 0) == 1 &&
 	       *(char *)&st == 'x', "deleted: one file by two descriptors");
