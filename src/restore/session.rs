@@ -15,13 +15,14 @@
 //! agent has its complaint. When the host hangs up, the script removes what it
 //! has made, also when the host's process was killed.
 
+use std::cell::OnceCell;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::error::RestoreError;
 use super::port::Port;
-use crate::domain::{Agent, Domain, Program};
+use crate::domain::{Agent, Domain, Output, Program};
 
 const SCRIPT: &str = concat!(
     include_str!("open.sh"),
@@ -56,7 +57,7 @@ impl<'a> Session<'a> {
     pub fn start(domain: &'a Domain, agent: &'a Agent) -> Result<Self, RestoreError> {
         let port = Port::plug(domain)?;
         let program = agent.start(&["/bin/sh", "-c", SCRIPT, "ovmigrate", port.name()])?;
-        let session = Self { domain, port, script: Script(program) };
+        let session = Self { domain, port, script: Script { program, output: OnceCell::new() } };
         session.set_timeouts().map_err(|e| session.failed(e))?;
         Ok(session)
     }
@@ -112,11 +113,16 @@ impl<'a> Session<'a> {
     fn read_answer(&self, deadline: Instant) -> io::Result<Vec<u8>> {
         let mut answer = Vec::new();
         let mut chunk = [0; 16384];
+        let mut ended = None;
         while !(answer.ends_with(b"\nend\n") || answer == b"end\n") {
             match self.port.stream().read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => answer.extend_from_slice(&chunk[..count]),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.script.look_after()?,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => match ended.take() {
+                    // What it said last may come after the news of its end.
+                    None => ended = self.script.look_after().err(),
+                    Some(complaint) => return Err(complaint),
+                },
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -164,12 +170,21 @@ impl Write for Sender<'_> {
 
 /// The script as the agent sees it; when dropped, it has ended.
 #[derive(Debug)]
-struct Script<'a>(Program<'a>);
+struct Script<'a> {
+    program: Program<'a>,
+    /// What it left: the agent tells that once.
+    output: OnceCell<Output>,
+}
 
 impl Script<'_> {
     /// Fails if it has ended, with what it complained about.
     fn look_after(&self) -> io::Result<()> {
-        match self.0.poll().map_err(io::Error::other)? {
+        if self.output.get().is_none()
+            && let Some(output) = self.program.poll().map_err(io::Error::other)?
+        {
+            let _ = self.output.set(output);
+        }
+        match self.output.get() {
             Some(output) => Err(io::Error::other(output.complaint())),
             None => Ok(()),
         }
@@ -178,7 +193,9 @@ impl Script<'_> {
 
 impl Drop for Script<'_> {
     fn drop(&mut self) {
-        if let Err(e) = self.0.wait(END_LIMIT) {
+        if self.output.get().is_none()
+            && let Err(e) = self.program.wait(END_LIMIT)
+        {
             tracing::warn!("images may be left in the guest: {e}");
         }
     }
