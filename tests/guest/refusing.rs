@@ -2,43 +2,60 @@
 
 use crate::harness::{Guest, Job, TestKernel, guests, ovmigrate, refused, wait_for};
 
-/// Python statements that make something, and what it is to be called.
-const UNSUPPORTED: [(&str, &str); 16] = [
-    ("x = select.epoll()", "an epoll instance"),
-    ("x = socket.socket()", "a socket"),
+/// What is made, Python statements that make it, and what it is to be called.
+const UNSUPPORTED: [(&str, &str, &str); 16] = [
+    ("epoll", "x = select.epoll()", "an epoll instance"),
+    ("a socket", "x = socket.socket()", "a socket"),
     // What a process has a part in that is not saved.
     (
+        "a FIFO or pipe that others have open",
         "os.system(f'mkfifo {F}; sleep 99 <>{F} &'); x = os.open(F, os.O_RDWR)",
         "a pipe that process",
     ),
     (
+        "a flock lock that others hold, too",
         "x = open(F, 'w'); fcntl.flock(x, 2); os.set_inheritable(x.fileno(), True); \
          os.system('sleep 99 &')",
         "a lock that process",
     ),
-    ("x = os.pipe2(os.O_DIRECT)", "O_DIRECT"),
-    ("import ctypes; x = open('/dev/null'); fcntl.fcntl(x, fcntl.F_SETOWN, 1)", "signals I/O to 1"),
-    ("import ctypes; x = ctypes.CDLL(None).eventfd(0, 0)", "an eventfd"),
-    ("x = mmap.mmap(-1, 4096)", "shared"),
-    ("x = os.memfd_create('x')", "memfd"),
-    ("x = open('/proc/1/maps')", "of process 1, which is not saved"),
-    ("x = os.open('/sys/fs/cgroup', os.O_RDONLY)", "a file of cgroup2"),
-    ("os.mkdir(F); os.chdir(F); os.rmdir(F)", "a deleted directory"),
-    ("x = open(F, 'w'); os.link(F, F + '2'); os.unlink(F)", "a file that has others"),
+    ("a pipe of packets (O_DIRECT)", "x = os.pipe2(os.O_DIRECT)", "O_DIRECT"),
     (
+        "signal-driven I/O to others",
+        "import ctypes; x = open('/dev/null'); fcntl.fcntl(x, fcntl.F_SETOWN, 1)",
+        "signals I/O to 1",
+    ),
+    ("eventfd", "import ctypes; x = ctypes.CDLL(None).eventfd(0, 0)", "an eventfd"),
+    ("shared anonymous memory", "x = mmap.mmap(-1, 4096)", "shared"),
+    ("memfd", "x = os.memfd_create('x')", "memfd"),
+    ("a /proc file of others", "x = open('/proc/1/maps')", "of process 1, which is not saved"),
+    ("a file of cgroup2", "x = os.open('/sys/fs/cgroup', os.O_RDONLY)", "a file of cgroup2"),
+    ("a deleted directory", "os.mkdir(F); os.chdir(F); os.rmdir(F)", "a deleted directory"),
+    (
+        "a deleted name of a file with other links",
+        "x = open(F, 'w'); os.link(F, F + '2'); os.unlink(F)",
+        "a file that has others",
+    ),
+    (
+        "a deleted file above --ghost-limit",
         "x = open(F, 'w'); os.truncate(F, 1 << 21); os.unlink(F)",
         "takes 2097152 bytes, more than the limit of 1048576 (--ghost-limit)",
     ),
     (
+        "a deleted file on a disk, not in the page cache",
         "x = open(F, 'w+b'); x.write(bytes(12288)); x.flush(); os.unlink(F); os.fsync(x); \
          os.posix_fadvise(x.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)",
         "of which 3 are not in memory",
     ),
-    ("import ctypes; ctypes.CDLL(None).unshare(0x04000000)", "UTS namespace"),
+    (
+        "a namespace of its own",
+        "import ctypes; ctypes.CDLL(None).unshare(0x04000000)",
+        "UTS namespace",
+    ),
 ];
 
 /// The same for kernels since 6.10.
-const UNSUPPORTED_SINCE_6_10: [(&str, &str); 1] = [(
+const UNSUPPORTED_SINCE_6_10: [(&str, &str, &str); 1] = [(
+    "sealed memory (mseal)",
     "import ctypes; x = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); \
      at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(x))); \
      assert ctypes.CDLL(None).syscall(462, at, ctypes.c_size_t(4096), 0) == 0",
@@ -62,7 +79,7 @@ fn what_is_not_supported_is_named_and_the_process_runs_on() {
     let guests = guests();
     let newer = ["6.12", "7.2"].contains(&TestKernel::chosen().release);
     let since: &[_] = if newer { &UNSUPPORTED_SINCE_6_10 } else { &[] };
-    for (statement, name) in UNSUPPORTED.iter().chain(since) {
+    for (state, statement, name) in UNSUPPORTED.iter().chain(since) {
         let job = start(&guests, statement);
         let message = guests.save(job.pid, &[]).failure();
         assert!(message.contains(name), "{statement}: {name:?} is not in {message}");
@@ -70,26 +87,36 @@ fn what_is_not_supported_is_named_and_the_process_runs_on() {
         assert!(!std::path::Path::new(&guests.images()).exists(), "{statement}: images were begun");
         job.ask();
         job.guest.sh(&format!("kill -KILL -{}", job.pid));
-        refused(name, name);
+        refused(state, name);
     }
 }
 
 /// Python statements that give a process what is in no image, and what it is to
 /// be called.
-const IN_NO_IMAGE: [(&str, &str); 6] = [
+const IN_NO_IMAGE: [(&str, &str, &str); 6] = [
     // ioprio_set(IOPRIO_WHO_PROCESS, 0, best effort, level 3)
-    ("libc.syscall(251, 1, 0, 2 << 13 | 3)", "an I/O priority (ionice)"),
+    ("an I/O priority", "libc.syscall(251, 1, 0, 2 << 13 | 3)", "an I/O priority (ionice)"),
     // ADDR_COMPAT_LAYOUT
-    ("libc.personality(0x0200000)", "a personality (setarch)"),
+    ("a personality", "libc.personality(0x0200000)", "a personality (setarch)"),
     (
+        "SCHED_RESET_ON_FORK",
         "os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))",
         "resets its scheduling policy on fork",
     ),
     // set_mempolicy(MPOL_PREFERRED, node 0)
-    ("libc.syscall(238, 1, ctypes.byref(ctypes.c_ulong(1)), 64)", "a NUMA memory policy"),
-    // On the CPU time of process 1.
-    ("timer(~1 << 3 | 2, 0, 0)", "runs on the CPU time of process 1"),
     (
+        "a NUMA memory policy",
+        "libc.syscall(238, 1, ctypes.byref(ctypes.c_ulong(1)), 64)",
+        "a NUMA memory policy",
+    ),
+    // On the CPU time of process 1.
+    (
+        "a POSIX timer on the CPU time of another process",
+        "timer(~1 << 3 | 2, 0, 0)",
+        "runs on the CPU time of process 1",
+    ),
+    (
+        "a POSIX timer for a thread that has ended",
         "thread = threading.Thread(target=lambda: timer(1, 4, threading.get_native_id())); \
          thread.start(); thread.join(); wait_for_end(thread)",
         "which has ended",
@@ -99,7 +126,7 @@ const IN_NO_IMAGE: [(&str, &str); 6] = [
 #[test]
 fn what_is_in_no_image_is_refused_by_name() {
     let guests = guests();
-    let statements: String = IN_NO_IMAGE.iter().map(|(code, _)| format!("{code}\n")).collect();
+    let statements: String = IN_NO_IMAGE.iter().map(|(_, code, _)| format!("{code}\n")).collect();
     let script = format!(
         "import ctypes, os, signal, struct, threading, time\n\
          libc = ctypes.CDLL(None)\n\
@@ -117,9 +144,9 @@ fn what_is_in_no_image_is_refused_by_name() {
     let pid = job.pid.to_string();
     let at = ["--domain", guests.source.name, "--pid", &pid];
     let said = ovmigrate(["check"].iter().chain(&at)).stdout;
-    for (statement, name) in IN_NO_IMAGE {
+    for (state, statement, name) in IN_NO_IMAGE {
         assert!(said.contains(name), "{statement}: {name:?} is not in {said}");
-        refused(name, name);
+        refused(state, name);
     }
     assert!(job.is_alive());
 }
