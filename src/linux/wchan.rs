@@ -10,8 +10,8 @@ use super::view::Struct;
 /// Words of a kernel stack that are looked at: the frames of the scheduler and
 /// of those who called it.
 const WORDS: u64 = 96;
-/// How many functions are named.
-const NAMED: usize = 3;
+/// How many functions are named: some may be left over by earlier calls.
+const NAMED: usize = 6;
 /// Functions by which any thread leaves its CPU.
 const SCHEDULER: [&str; 4] = ["__schedule", "schedule", "__switch_to", "preempt_schedule"];
 
