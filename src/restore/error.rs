@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use crate::domain::DomainError;
 
 /// What can go wrong on the way into the destination guest. In every case but
-/// [`Died`](RestoreError::Died) nothing of the process runs there, and neither
-/// images nor devices are left behind.
+/// [`Unknown`](RestoreError::Unknown) nothing of the processes runs there, of
+/// [`Died`](RestoreError::Died) nothing of the root, and neither images nor
+/// devices are left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The images on the host cannot be used.
@@ -53,6 +54,19 @@ pub enum RestoreError {
         domain: String,
         /// The process.
         pid: u32,
+    },
+    /// CRIU was started, and how it ended did not come back.
+    #[error(
+        "criu restore was begun in VM {domain}, but how it ended is not known: {reason}; \
+         see there whether process {pid} runs before you let it go on anywhere else"
+    )]
+    Unknown {
+        /// The VM.
+        domain: String,
+        /// The root of the tree.
+        pid: u32,
+        /// What happened.
+        reason: String,
     },
     /// The VM cannot be reached.
     #[error(transparent)]

@@ -37,7 +37,14 @@ pub(super) fn launch(
     let pids: Vec<String> = images.pids.iter().map(u32::to_string).collect();
     let seconds = limit.as_secs();
     let question = format!("restore {seconds} {keep} {options} {}\n", pids.join(" "));
-    let report = Report::parse(&session.ask(&question, limit + GRACE)?);
+    let answer = session.ask(&question, limit + GRACE).map_err(|error| match error {
+        // From here on CRIU may be at work, and the processes may run.
+        RestoreError::Transfer { domain, reason } => {
+            RestoreError::Unknown { domain, pid: images.root, reason }
+        }
+        error => error,
+    })?;
+    let report = Report::parse(&answer);
     let domain = session.domain().name().to_owned();
     match report.status {
         Some(0) if report.is_alive() => Ok(report.there.min(images.pids.len())),

@@ -80,7 +80,7 @@ pub struct Restored {
 ///
 /// # Errors
 ///
-/// [`RestoreError`] says what is in the way; the guest is left clean.
+/// [`RestoreError`] says what is in the way, and whether the guest is as it was.
 pub fn restore(
     domain: &Domain,
     images_dir: &Path,
