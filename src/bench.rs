@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::attach::Attachment;
 use crate::capture::Limits;
-use crate::save::{Afterwards, Freeze, Observer, SaveError, SaveOptions, SaveReport, save};
+use crate::save::{Afterwards, Freeze, SaveError, SaveOptions, SaveReport, save};
 use crate::sink::DirectorySink;
 
 /// Bytes of one plain write.
@@ -84,7 +84,7 @@ pub fn limit(attachment: &Attachment, pid: i32, place: &Path) -> Result<Limit, B
         limits: Limits::default(),
     };
     let sink = || DirectorySink::create(&images).map(|sink| Box::new(sink) as _);
-    let save = save(attachment, pid, options, sink, &mut Silent)?;
+    let save = save(attachment, pid, options, sink, &mut ())?;
     let pages = images.join(crate::criu::pages_file_name(1));
     let content = read_back(&pages).map_err(io("read", &pages))?;
     fs::remove_file(&pages).map_err(io("remove", &pages))?;
@@ -116,16 +116,4 @@ fn write_plainly(path: &Path, content: &[u8]) -> io::Result<()> {
         file.write_all(block)?;
     }
     file.sync_all()
-}
-
-struct Silent;
-
-impl Observer for Silent {
-    fn frozen(&mut self, _pid: i32) {}
-
-    fn pages(&mut self, _done: u64, _total: u64) {}
-
-    fn is_interrupted(&self) -> bool {
-        false
-    }
 }

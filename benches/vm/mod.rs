@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ovmigrate::attach::Attachment;
-use ovmigrate::save::{Afterwards, Freeze, Observer, SaveOptions, SaveReport, save};
+use ovmigrate::save::{Afterwards, Freeze, SaveOptions, SaveReport, save};
 use ovmigrate::sink::DirectorySink;
 
 /// How long any single step may take.
@@ -71,19 +71,7 @@ pub fn save_once(attachment: &Attachment, pid: i32, dir: &Path) -> Result<SaveRe
         limits: ovmigrate::capture::Limits::default(),
     };
     let sink = || DirectorySink::create(&images).map(|sink| Box::new(sink) as _);
-    Ok(save(attachment, pid, options, sink, &mut Silent)?)
-}
-
-struct Silent;
-
-impl Observer for Silent {
-    fn frozen(&mut self, _pid: i32) {}
-
-    fn pages(&mut self, _done: u64, _total: u64) {}
-
-    fn is_interrupted(&self) -> bool {
-        false
-    }
+    Ok(save(attachment, pid, options, sink, &mut ())?)
 }
 
 /// The head of a table of [`row`]s.

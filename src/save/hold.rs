@@ -1,4 +1,4 @@
-//! Keeping processes still while it is saved, and what undoes that.
+//! Keeping processes still while they are saved, and what undoes that.
 
 use std::time::Duration;
 
