@@ -76,7 +76,7 @@ kernel-profiles: packages
 	for kernel in $(KERNELS); do \
 		image=$$(qemu-scripts/build-image --kernel $$kernel); \
 		file=$$scratch/vmlinuz-$$(cat "$$image/release"); cp "$$image/vmlinuz" "$$file"; \
-		target/debug/ovmigrate profile build --vmlinux "$$file" --output kernel-profiles/$$kernel.json; \
+		$(or $(CARGO_TARGET_DIR),target)/debug/ovmigrate profile build --vmlinux "$$file" --output kernel-profiles/$$kernel.json; \
 	done
 
 bench: packages
