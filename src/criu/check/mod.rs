@@ -16,8 +16,6 @@ mod registers;
 mod tests;
 mod timers;
 mod tree;
-#[cfg(test)]
-mod tree_tests;
 
 use std::fmt;
 

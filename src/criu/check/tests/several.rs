@@ -1,9 +1,6 @@
 //! What is demanded of several processes together.
 
-use super::tests::{Set, change};
 use super::*;
-use crate::criu::proto::{CoreEntry, PstreeEntry, TaskKobjIdsEntry};
-use crate::criu::sample;
 
 /// Entries of the sample: 100, 110, 120, 121, and the zombie 130.
 fn pstree(set: &mut Set, f: impl Fn(&mut Vec<PstreeEntry>)) {
