@@ -21,12 +21,7 @@ use crate::snapshot::PageRange;
 type Set = BTreeMap<String, Vec<u8>>;
 
 /// Changes the records of an image.
-fn change<M: Message + Default>(
-    set: &mut Set,
-    kind: ImageKind,
-    id: u32,
-    f: impl Fn(&mut Vec<M>),
-) {
+fn change<M: Message + Default>(set: &mut Set, kind: ImageKind, id: u32, f: impl Fn(&mut Vec<M>)) {
     let bytes = set.get_mut(&kind.file_name(id)).expect("the image");
     let reader = ImageReader::new(kind, bytes.as_slice()).expect("an image");
     let mut records = reader.records().collect::<Result<Vec<M>, _>>().expect("records");
