@@ -58,10 +58,18 @@ pub enum CaptureError {
         ram: u64,
     },
     /// Files hold more than the guest can.
-    #[error("pipes and files hold more than the guest's RAM of {ram} bytes: they are corrupt")]
+    #[error(
+        "pipes, files or shared memory hold more than the guest's RAM of {ram} bytes: they are corrupt"
+    )]
     TooMuchContent {
         /// The guest's RAM in bytes.
         ram: u64,
+    },
+    /// Pages of shared memory are not in memory.
+    #[error("shared memory (inode {ino}) is swapped out in part, which save does not support yet")]
+    SwappedMemory {
+        /// Its inode number, as `/proc/PID/maps` shows it.
+        ino: u64,
     },
     /// Pages are not in memory.
     #[error("process {pid}: the page at {addr:#x} is {what}, which save does not support yet")]

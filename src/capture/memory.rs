@@ -123,14 +123,13 @@ impl Layout {
                 return Ok(None);
             }
             (None, Some(file)) => {
-                let writable = flags.contains(VmFlags::MAYWRITE | VmFlags::MAYSHARE);
                 let shared = flags.contains(VmFlags::MAYSHARE);
+                let writable = shared && flags.contains(VmFlags::MAYWRITE);
                 let shown = format!("the file mapped at {start:#x}");
-                obstacles.add_if(shared && writable, format!("{holder} is shared and writable"));
-                let Some(path) = files.path(&file.path()?, &shown, obstacles)? else {
+                let Some(file) = files.mapped(&file, writable, &shown, obstacles)? else {
                     return Ok(None);
                 };
-                let mapped = MappedFile { path, writable };
+                let mapped = MappedFile { file, writable };
                 if shared { VmaKind::FileShared(mapped) } else { VmaKind::FilePrivate(mapped) }
             }
             (None, None) => self.anonymous(start, end),

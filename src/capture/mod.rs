@@ -6,7 +6,9 @@
 //! processes: they may have opened something in between.
 //!
 //! The pages that go out are named by guest-physical address in a
-//! [`PagePlan`], beside the snapshot and in the order of its page ranges.
+//! [`PagePlan`], beside the snapshot and in the order of its page ranges. Those
+//! of a process are found by [`plan_pages`], those of shared memory by
+//! [`MemoryPages`].
 
 mod error;
 mod family;
@@ -36,7 +38,7 @@ use crate::snapshot::{Clocks, FdTable, FsContext, Id, Mm, SigHand, Snapshot};
 
 pub use error::CaptureError;
 pub use obstacle::Obstacle;
-pub use pages::{PagePlan, PageRun, plan_pages};
+pub use pages::{MemoryPages, PagePlan, PageRun, plan_pages};
 
 use files::{Files, Reading};
 use obstacle::Obstacles;
@@ -90,13 +92,22 @@ pub fn survey(tree: &Tree<'_>, limits: Limits) -> Result<Vec<Obstacle>, CaptureE
     Reader::new(tree, Reading::Survey, limits)?.survey()
 }
 
-/// Reads a frozen tree of processes. The snapshot's page ranges are empty;
-/// [`plan_pages`] fills them.
+/// What was read of a frozen tree of processes.
+#[derive(Clone, Debug)]
+pub struct Captured<'k> {
+    /// All but the contents of pages. Its page ranges are empty until the
+    /// pages are planned.
+    pub snapshot: Snapshot,
+    /// Where the pages of [`Snapshot::memories`] are, in their order.
+    pub memories: Vec<MemoryPages<'k>>,
+}
+
+/// Reads a frozen tree of processes.
 ///
 /// # Errors
 ///
 /// [`CaptureError::Obstacles`], or where guest memory cannot be read.
-pub fn capture(tree: &Tree<'_>, limits: Limits) -> Result<Snapshot, CaptureError> {
+pub fn capture<'k>(tree: &Tree<'k>, limits: Limits) -> Result<Captured<'k>, CaptureError> {
     Reader::new(tree, Reading::Contents, limits)?.capture()
 }
 
@@ -127,7 +138,7 @@ impl<'a, 'k> Reader<'a, 'k> {
     fn new(tree: &'a Tree<'k>, reading: Reading, limits: Limits) -> Result<Self, CaptureError> {
         let context = Context::new(tree.root())?;
         Ok(Self {
-            files: Files::new(&context, reading, limits.ghost),
+            files: Files::new(&context, reading, limits.ghost)?,
             context,
             tree,
             objects: Objects::default(),
@@ -161,7 +172,7 @@ impl<'a, 'k> Reader<'a, 'k> {
         }
     }
 
-    fn capture(mut self) -> Result<Snapshot, CaptureError> {
+    fn capture(mut self) -> Result<Captured<'k>, CaptureError> {
         let timekeeper = Timekeeper::core(self.tree.root().leader().kernel())?;
         self.snapshot.clocks =
             Clocks { monotonic: timekeeper.monotonic()?, boottime: timekeeper.boottime()? };
@@ -179,8 +190,8 @@ impl<'a, 'k> Reader<'a, 'k> {
         for zombie in self.tree.zombies()? {
             self.snapshot.zombies.push(zombie::read(&zombie)?);
         }
-        self.files.give_to(&mut self.snapshot);
-        Ok(self.snapshot)
+        let memories = self.files.give_to(&mut self.snapshot);
+        Ok(Captured { snapshot: self.snapshot, memories })
     }
 
     /// Notes all obstacles of a process, and reads on the way what it can

@@ -35,6 +35,7 @@ pub enum ImageKind {
     Core,
     Mm,
     Pagemap,
+    PagemapShmem,
     Files,
     Fdinfo,
     Fs,
@@ -45,6 +46,7 @@ pub enum ImageKind {
     FileLocks,
     RemapFpath,
     GhostFile,
+    Memfd,
 }
 
 impl ImageKind {
@@ -56,7 +58,7 @@ impl ImageKind {
             Self::Ids => 0x5443_2030,
             Self::Core => 0x5505_3847,
             Self::Mm => 0x5749_2820,
-            Self::Pagemap => 0x5608_4025,
+            Self::Pagemap | Self::PagemapShmem => 0x5608_4025,
             Self::Files => 0x5630_3138,
             Self::Fdinfo => 0x5621_3732,
             Self::Fs => 0x5140_3912,
@@ -67,6 +69,7 @@ impl ImageKind {
             Self::FileLocks => 0x5432_3616,
             Self::RemapFpath => 0x5913_3954,
             Self::GhostFile => 0x5258_3605,
+            Self::Memfd => 0x4845_3499,
         }
     }
 
@@ -80,6 +83,7 @@ impl ImageKind {
             Self::Core => format!("core-{id}.img"),
             Self::Mm => format!("mm-{id}.img"),
             Self::Pagemap => format!("pagemap-{id}.img"),
+            Self::PagemapShmem => format!("pagemap-shmem-{id}.img"),
             Self::Files => "files.img".into(),
             Self::Fdinfo => format!("fdinfo-{id}.img"),
             Self::Fs => format!("fs-{id}.img"),
@@ -90,6 +94,7 @@ impl ImageKind {
             Self::FileLocks => "filelocks.img".into(),
             Self::RemapFpath => "remap-fpath.img".into(),
             Self::GhostFile => format!("ghost-file-{id:x}.img"),
+            Self::Memfd => "memfd.img".into(),
         }
     }
 

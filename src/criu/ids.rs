@@ -6,7 +6,7 @@ use super::EncodeError;
 use super::container::{ImageKind, ImageWriter};
 use super::proto;
 use crate::snapshot::{
-    FilePath, FsContext, Id, OpenFile, OpenFileKind, Pipe, Process, Snapshot, VmaKind,
+    FilePath, FsContext, Id, Mapped, OpenFile, OpenFileKind, Pipe, Process, SharedMemory, Snapshot,
 };
 
 /// The number that root objects have; those of processes begin behind it.
@@ -63,6 +63,8 @@ pub fn image(process: &Process) -> Result<Vec<u8>, EncodeError> {
 pub enum FileUse {
     /// Mapped, or executed.
     Mapped(Id<FilePath>),
+    /// Shared memory that is mapped.
+    MappedMemory(Id<SharedMemory>),
     /// Opened by a process.
     Open(Id<OpenFile>),
     /// The path of a FIFO that a process has opened.
@@ -71,6 +73,15 @@ pub enum FileUse {
     Cwd(Id<FsContext>),
     /// Root directory.
     Root(Id<FsContext>),
+}
+
+impl From<Mapped> for FileUse {
+    fn from(mapped: Mapped) -> Self {
+        match mapped {
+            Mapped::Path(path) => Self::Mapped(path),
+            Mapped::Memory(memory) => Self::MappedMemory(memory),
+        }
+    }
 }
 
 /// The numbers of all records in `files.img`.
@@ -88,8 +99,8 @@ impl FileIds {
         for (_, mm) in snapshot.mms.iter() {
             ids.add(FileUse::Mapped(mm.exe));
             for vma in &mm.vmas {
-                if let VmaKind::FilePrivate(file) | VmaKind::FileShared(file) = vma.kind {
-                    ids.add(FileUse::Mapped(file.path));
+                if let Some(file) = vma.file() {
+                    ids.add(file.file.into());
                 }
             }
         }

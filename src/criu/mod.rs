@@ -39,7 +39,7 @@ pub use set::{ImageSet, ProcessImages};
 pub use store::{ImageDirectory, ImageStore};
 pub use version::{CriuVersion, Need, NoVersion};
 
-use crate::snapshot::{Id, Mm, Process, Snapshot};
+use crate::snapshot::{Id, Mm, PAGE_SIZE, Process, SharedMemory, Snapshot};
 
 /// Messages of the records in images, one for each in `proto/criu/`.
 ///
@@ -59,16 +59,25 @@ pub struct Image {
     pub bytes: Vec<u8>,
 }
 
-/// A pages file that is still to be written: the pages of [`Mm::pages`] of one
-/// address space, in order, and nothing else.
+/// A pages file that is still to be written: the pages of one thing, in order,
+/// and nothing else.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PagesFile {
     /// File name.
     pub name: String,
     /// Whose pages.
-    pub mm: Id<Mm>,
+    pub owner: PagesOwner,
     /// Size in bytes.
     pub size: u64,
+}
+
+/// What pages belong to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PagesOwner {
+    /// An address space: [`Mm::pages`].
+    Mm(Id<Mm>),
+    /// Shared memory: [`SharedMemory::pages`].
+    Memory(Id<SharedMemory>),
 }
 
 /// Why a snapshot has no images.
@@ -132,7 +141,8 @@ fn process_images(
         images.add(ImageKind::Core, thread.tid, core::image(snapshot, process, thread)?);
     }
     images.add(ImageKind::Mm, pid, mm::image(mm, files)?);
-    images.add(ImageKind::Pagemap, pid, pagemap::image(mm, pages_id(process.mm), files)?);
+    let pagemap = pagemap::of_mm(mm, pages_id::of_mm(process.mm), files)?;
+    images.add(ImageKind::Pagemap, pid, pagemap);
     images.add(ImageKind::Fs, pid, fs::image(snapshot, process.fs, files)?);
     Ok(())
 }
@@ -148,20 +158,34 @@ pub fn needs(snapshot: &Snapshot) -> Result<Vec<Need>, EncodeError> {
 
 /// The pages files that belong to the images of a snapshot.
 pub fn pages_files(snapshot: &Snapshot) -> Vec<PagesFile> {
-    snapshot
+    let file = |pages_id, owner, pages: u64| PagesFile {
+        name: pages_file_name(pages_id),
+        owner,
+        size: pages.saturating_mul(PAGE_SIZE),
+    };
+    let mms = snapshot
         .mms
         .iter()
-        .map(|(id, mm)| PagesFile {
-            name: pages_file_name(pages_id(id)),
-            mm: id,
-            size: mm.page_count().saturating_mul(crate::snapshot::PAGE_SIZE),
-        })
-        .collect()
+        .map(|(id, mm)| file(pages_id::of_mm(id), PagesOwner::Mm(id), mm.page_count()));
+    let memories = snapshot.memories.iter().map(|(id, memory)| {
+        let pages_id = pages_id::of_memory(snapshot, id);
+        file(pages_id, PagesOwner::Memory(id), memory.page_count())
+    });
+    mms.chain(memories).collect()
 }
 
-/// Pages files are numbered from 1.
-fn pages_id(mm: Id<Mm>) -> u32 {
-    mm.index().saturating_add(1)
+/// Numbers of pages files, from 1: of address spaces, then of shared memory.
+mod pages_id {
+    use super::{Id, Mm, SharedMemory, Snapshot};
+
+    pub fn of_mm(mm: Id<Mm>) -> u32 {
+        mm.index().saturating_add(1)
+    }
+
+    pub fn of_memory(snapshot: &Snapshot, memory: Id<SharedMemory>) -> u32 {
+        let before = snapshot.mms.len() as u32;
+        before.saturating_add(memory.index()).saturating_add(1)
+    }
 }
 
 #[derive(Default)]

@@ -1,10 +1,11 @@
-//! `pagemap-PID.img`: which pages lie in the pages file, in its order.
+//! `pagemap-PID.img` and `pagemap-shmem-ID.img`: which pages lie in a pages
+//! file, in its order.
 
 use super::EncodeError;
 use super::container::{ImageKind, ImageWriter};
 use super::ids::FileIds;
 use super::{proto, vma};
-use crate::snapshot::{Mm, PAGE_SIZE, PageRange};
+use crate::snapshot::{Mm, PAGE_SIZE, PageRange, SharedMemory};
 
 /// Bits of `pagemap_entry.flags` (`criu/include/pagemap.h`).
 pub mod flag {
@@ -17,13 +18,27 @@ pub mod flag {
 }
 
 /// `pagemap-PID.img`
-pub fn image(mm: &Mm, pages_id: u32, files: &FileIds) -> Result<Vec<u8>, EncodeError> {
+pub fn of_mm(mm: &Mm, pages_id: u32, files: &FileIds) -> Result<Vec<u8>, EncodeError> {
     let areas =
         mm.vmas.iter().map(|area| vma::entry(area, files)).collect::<Result<Vec<_>, _>>()?;
-    let mut image = ImageWriter::new(ImageKind::Pagemap);
+    image(ImageKind::Pagemap, pages_id, &mm.pages, &areas)
+}
+
+/// `pagemap-shmem-ID.img`
+pub fn of_memory(memory: &SharedMemory, pages_id: u32) -> Result<Vec<u8>, EncodeError> {
+    image(ImageKind::PagemapShmem, pages_id, &memory.pages, &[])
+}
+
+fn image(
+    kind: ImageKind,
+    pages_id: u32,
+    ranges: &[PageRange],
+    areas: &[proto::VmaEntry],
+) -> Result<Vec<u8>, EncodeError> {
+    let mut image = ImageWriter::new(kind);
     image.record(&proto::PagemapHead { pages_id })?;
-    for range in &mm.pages {
-        for entry in entries(*range, &areas) {
+    for range in ranges {
+        for entry in entries(*range, areas) {
             image.record(&entry)?;
         }
     }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::{images, pages_files};
+use super::{PagesOwner, images, pages_files};
 use crate::snapshot::*;
 
 const USER_EXE: u64 = 0x40_0000;
 const USER_STACK: u64 = 0x7ffc_0000_0000;
 const VVAR: u64 = 0x7ffc_1000_0000;
+const SHARED: u64 = 0x7ffd_0000_0000;
 
 /// The vdso of the program that runs the test.
 pub fn vdso() -> Vec<u8> {
@@ -184,7 +185,7 @@ pub fn snapshot() -> Snapshot {
 }
 
 fn mm(exe: Id<FilePath>) -> Mm {
-    let file = MappedFile { path: exe, writable: false };
+    let file = MappedFile { file: Mapped::Path(exe), writable: false };
     let vdso_start = VVAR + 4 * PAGE_SIZE;
     let vdso_pages = vdso().len() as u64 / PAGE_SIZE;
     let mut stack = vma(USER_STACK, 2, 3, VmaKind::Stack);
@@ -263,6 +264,35 @@ pub fn tree() -> Snapshot {
     snapshot
 }
 
+/// The same process with shared memory of four pages: open as 20, mapped from
+/// its second page on behind all other areas, and with content in its first and
+/// third page.
+pub fn sharing() -> Snapshot {
+    let mut snapshot = snapshot();
+    let memory = snapshot.memories.push(SharedMemory {
+        name: "queue".into(),
+        uid: 0,
+        gid: 0,
+        mode: 0o100_777,
+        size: 4 * PAGE_SIZE - 96,
+        seals: 1,
+        pages: [0, 2].map(|page| PageRange { start: page * PAGE_SIZE, count: 1 }).to_vec(),
+    });
+    let file = snapshot.files.push(OpenFile {
+        flags: 0o100_002,
+        owner: FileOwner::default(),
+        kind: OpenFileKind::Memory { memory, pos: 17 },
+    });
+    let root = &snapshot.processes[0];
+    let table = snapshot.fd_tables.get_mut(root.files).expect("a table");
+    table.descriptors.push(Descriptor { fd: 20, cloexec: true, file });
+    let mm = snapshot.mms.get_mut(root.mm).expect("an mm");
+    let file = MappedFile { file: Mapped::Memory(memory), writable: true };
+    let mapping = vma(SHARED, 3, 3, VmaKind::FileShared(file));
+    mm.vmas.push(Vma { offset: PAGE_SIZE, ..mapping });
+    snapshot
+}
+
 /// The images of [`snapshot`] with their pages.
 pub fn image_set() -> BTreeMap<String, Vec<u8>> {
     image_set_of(&snapshot())
@@ -276,9 +306,12 @@ pub fn image_set_of(snapshot: &Snapshot) -> BTreeMap<String, Vec<u8>> {
         .map(|image| (image.name, image.bytes))
         .collect();
     for pages in pages_files(snapshot) {
-        let vdso = vdso();
-        let mut content = vec![7; pages.size as usize - vdso.len()];
-        content.extend(vdso);
+        let mut content = vec![7; pages.size as usize];
+        if let PagesOwner::Mm(_) = pages.owner {
+            let vdso = vdso();
+            let start = content.len() - vdso.len();
+            content[start..].copy_from_slice(&vdso);
+        }
         set.insert(pages.name, content);
     }
     set

@@ -8,6 +8,7 @@ use prost::Message;
 use super::check::{Findings, Violation};
 use super::container::{ImageKind, ImageReader, ReadError};
 use super::core::task_state;
+use super::vma::status;
 use super::{ImageStore, proto, timens};
 
 /// All images of a set but pagemaps and pages.
@@ -27,6 +28,8 @@ pub struct ImageSet {
     pub remaps: Vec<proto::RemapFilePathEntry>,
     /// Content of deleted files among them, by number.
     pub ghosts: BTreeMap<u32, GhostImage>,
+    /// Shared memory by inode ID.
+    pub memories: BTreeMap<u64, proto::MemfdInodeEntry>,
     /// Locks on files.
     pub locks: Vec<proto::FileLockEntry>,
     /// Number of seccomp filters.
@@ -77,6 +80,20 @@ impl ProcessImages {
 }
 
 impl ImageSet {
+    /// Shared memory that a process has open or maps.
+    pub(super) fn memories_of<'a>(
+        &'a self,
+        process: &'a ProcessImages,
+    ) -> impl Iterator<Item = &'a proto::MemfdInodeEntry> {
+        let open = process.fdinfo.iter().map(|fd| u64::from(fd.id));
+        let areas = process.mm.vmas.iter().filter(|area| area.status & status::MEMFD != 0);
+        let memory = |id: u64| {
+            let file = self.files.get(&u32::try_from(id).ok()?)?;
+            self.memories.get(&u64::from(file.memfd.as_ref()?.inode_id))
+        };
+        open.chain(areas.map(|area| area.shmid)).filter_map(memory)
+    }
+
     /// Decodes a set of our own making.
     pub(super) fn decoded(store: &dyn ImageStore) -> Self {
         Self::read(store, &mut Findings::default())
@@ -93,6 +110,7 @@ impl ImageSet {
             fifo_data: reader.pipe_data(ImageKind::FifoData),
             remaps: reader.all_if_there(ImageKind::RemapFpath, 0),
             ghosts: BTreeMap::new(),
+            memories: reader.memories(),
             locks: reader.all_if_there(ImageKind::FileLocks, 0),
             seccomp_filters: reader
                 .optional::<proto::SeccompEntry>(ImageKind::Seccomp, 0)
@@ -158,6 +176,19 @@ impl SetReader<'_> {
             }
         }
         files
+    }
+
+    fn memories(&mut self) -> BTreeMap<u64, proto::MemfdInodeEntry> {
+        let mut memories = BTreeMap::new();
+        for memory in self.all_if_there::<proto::MemfdInodeEntry>(ImageKind::Memfd, 0) {
+            let id = memory.inode_id;
+            if memories.insert(id, memory).is_some() {
+                let image = ImageKind::Memfd.file_name(0);
+                let problem = format!("{id} is not unique");
+                self.findings.add(Violation::new(image, None, "inode_id", problem));
+            }
+        }
+        memories
     }
 
     /// The records of an image that may be absent, the data behind each of

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::core::task_state;
-use super::proto::{TaskCoreEntry, ThreadCoreEntry};
+use super::proto::{MemfdInodeEntry, TaskCoreEntry, ThreadCoreEntry};
 use super::set::{ImageSet, ProcessImages};
 use super::vma::areas_and_guards;
 
@@ -63,21 +63,23 @@ struct Field {
     /// The version: the first whose `images/*.proto` has it.
     since: CriuVersion,
     /// Whether a process has something there that is not the default.
-    used: fn(&ProcessImages) -> bool,
+    used: fn(&ImageSet, &ProcessImages) -> bool,
 }
 
 /// `FD_TYPES` PIDFD.
 const PIDFD: i32 = 20;
+/// What `memfd_create()` gives memory: a regular file that all may do all with.
+const MEMFD_MODE: u32 = 0o100_777;
 /// What stops a process where the image does not say.
 const SIGSTOP: u32 = 19;
 
 /// Fields that older versions skip.
-static FIELDS: [Field; 6] = [
+static FIELDS: [Field; 7] = [
     Field {
         what: "the signal that it was stopped by",
         path: "tc.stop_signo",
         since: CriuVersion::new(3, 18),
-        used: |process| {
+        used: |_, process| {
             task(process, |task| {
                 let stopped = task.task_state == task_state::STOPPED;
                 stopped && task.stop_signo.is_some_and(|signal| signal != SIGSTOP)
@@ -88,7 +90,7 @@ static FIELDS: [Field; 6] = [
         what: "its membarrier registrations",
         path: "tc.membarrier_registration_mask",
         since: CriuVersion::new(3, 19),
-        used: |process| {
+        used: |_, process| {
             task(process, |task| task.membarrier_registration_mask.unwrap_or_default() != 0)
         },
     },
@@ -96,7 +98,7 @@ static FIELDS: [Field; 6] = [
         what: "no_new_privs",
         path: "thread_core.creds.no_new_privs",
         since: CriuVersion::new(3, 19),
-        used: |process| {
+        used: |_, process| {
             threads(process, |thread| {
                 let creds = thread.creds.as_ref();
                 creds.is_some_and(|creds| creds.no_new_privs.unwrap_or_default() != 0)
@@ -104,10 +106,19 @@ static FIELDS: [Field; 6] = [
         },
     },
     Field {
+        what: "permissions of its shared memory",
+        path: "memfd_inode.mode",
+        since: CriuVersion::new(3, 19),
+        used: |set, process| {
+            let mode = |memory: &MemfdInodeEntry| memory.mode.unwrap_or(MEMFD_MODE);
+            set.memories_of(process).any(|memory| mode(memory) != MEMFD_MODE)
+        },
+    },
+    Field {
         what: "its ambient capabilities",
         path: "thread_core.creds.cap_amb",
         since: CriuVersion::new(4, 1),
-        used: |process| {
+        used: |_, process| {
             threads(process, |thread| {
                 let creds = thread.creds.as_ref();
                 creds.is_some_and(|creds| creds.cap_amb.iter().any(|&word| word != 0))
@@ -118,13 +129,13 @@ static FIELDS: [Field; 6] = [
         what: "a pidfd",
         path: "fdinfo.type",
         since: CriuVersion::new(4, 1),
-        used: |process| process.fdinfo.iter().any(|fd| fd.r#type == PIDFD),
+        used: |_, process| process.fdinfo.iter().any(|fd| fd.r#type == PIDFD),
     },
     Field {
         what: "guard pages",
         path: "mm.vmas.status",
         since: CriuVersion::new(4, 2),
-        used: |process| !areas_and_guards(&process.mm).1.is_empty(),
+        used: |_, process| !areas_and_guards(&process.mm).1.is_empty(),
     },
 ];
 
@@ -160,7 +171,7 @@ impl ImageSet {
     /// What a set has that needs a later version than the oldest.
     pub fn needs(&self) -> Vec<Need> {
         let of_process = |process: &ProcessImages| {
-            let used: Vec<_> = FIELDS.iter().filter(|field| (field.used)(process)).collect();
+            let used: Vec<_> = FIELDS.iter().filter(|field| (field.used)(self, process)).collect();
             let pid = process.pstree.pid;
             used.into_iter().map(move |field| Need {
                 pid,
@@ -183,7 +194,8 @@ mod tests {
     use crate::snapshot::PageRange;
 
     fn sample() -> ImageSet {
-        check(&sample::image_set(), CheckOptions::default()).expect("a good set")
+        let set = sample::image_set_of(&sample::sharing());
+        check(&set, CheckOptions::default()).expect("a good set")
     }
 
     #[test]
@@ -205,29 +217,38 @@ mod tests {
 
     #[test]
     fn each_field_is_found_where_it_is_used() {
-        let uses: [fn(&mut ProcessImages); 6] = [
-            |process| {
+        let uses: [fn(&mut ImageSet); 7] = [
+            |set| {
+                let process = &mut set.processes[0];
                 let task = process.cores.get_mut(&100).unwrap().tc.as_mut().unwrap();
                 (task.task_state, task.stop_signo) = (task_state::STOPPED, Some(20));
             },
-            |process| {
+            |set| {
+                let process = &mut set.processes[0];
                 let task = process.cores.get_mut(&100).unwrap().tc.as_mut().unwrap();
                 task.membarrier_registration_mask = Some(1 << 4);
             },
-            |process| {
+            |set| {
+                let process = &mut set.processes[0];
                 let thread = process.cores.get_mut(&101).unwrap().thread_core.as_mut().unwrap();
                 thread.creds.as_mut().unwrap().no_new_privs = Some(1);
             },
-            |process| {
+            |set| set.memories.get_mut(&1).unwrap().mode = Some(0o100_600),
+            |set| {
+                let process = &mut set.processes[0];
                 let thread = process.cores.get_mut(&101).unwrap().thread_core.as_mut().unwrap();
                 thread.creds.as_mut().unwrap().cap_amb = vec![0, 1];
             },
-            |process| process.fdinfo.push(FdinfoEntry { r#type: PIDFD, ..FdinfoEntry::default() }),
-            |process| process.mm.vmas.push(guard(PageRange { start: 0x1000, count: 1 })),
+            |set| {
+                set.processes[0]
+                    .fdinfo
+                    .push(FdinfoEntry { r#type: PIDFD, ..FdinfoEntry::default() })
+            },
+            |set| set.processes[0].mm.vmas.push(guard(PageRange { start: 0x1000, count: 1 })),
         ];
         for (field, make) in FIELDS.iter().zip(uses) {
             let mut set = sample();
-            make(&mut set.processes[0]);
+            make(&mut set);
             let needs = set.needs();
             assert_eq!(needs.len(), 1, "{}", field.path);
             assert_eq!((needs[0].pid, needs[0].field), (100, field.path));

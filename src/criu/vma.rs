@@ -1,9 +1,9 @@
 //! VMAs, within the mm image.
 
 use super::EncodeError;
-use super::ids::{FileIds, FileUse};
+use super::ids::FileIds;
 use super::proto;
-use crate::snapshot::{Advice, PageRange, Vma, VmaFlags, VmaKind};
+use crate::snapshot::{Advice, Mapped, MappedFile, PageRange, Vma, VmaFlags, VmaKind};
 
 /// Bits of `vma_entry.status` (`criu/include/image.h`).
 pub mod status {
@@ -27,6 +27,8 @@ pub mod status {
     pub const VVAR: u32 = 1 << 12;
     /// A ring of `io_setup()`.
     pub const AIO_RING: u32 = 1 << 13;
+    /// The file is memory without a path: its record is of type MEMFD.
+    pub const MEMFD: u32 = 1 << 14;
     /// A user shadow stack.
     pub const SHADOW_STACK: u32 = 1 << 15;
     /// Not an area: guard pages in one. Versions before 4.2 do not know it.
@@ -65,23 +67,17 @@ const O_RDWR: u32 = 2;
 
 /// One area.
 pub fn entry(vma: &Vma, files: &FileIds) -> Result<proto::VmaEntry, EncodeError> {
-    let (file, pgoff) = match vma.kind {
-        VmaKind::FilePrivate(file) | VmaKind::FileShared(file) => (Some(file), vma.offset),
-        _ => (None, 0),
-    };
-    let shmid = match file {
-        Some(file) => files.get(FileUse::Mapped(file.path))?,
-        None => 0,
-    };
+    let file = vma.file();
+    let shmid = file.map_or(Ok(0), |file| files.get(file.file.into()))?;
     let madv = advice(vma.advice);
     Ok(proto::VmaEntry {
         start: vma.start,
         end: vma.end,
-        pgoff,
+        pgoff: file.map_or(0, |_| vma.offset),
         shmid: shmid.into(),
         prot: vma.prot.bits(),
         flags: flags(vma),
-        status: status(vma.kind),
+        status: status(vma.kind) | memfd(file),
         fd: -1,
         madv: (madv != 0).then_some(madv),
         fdflags: file.map(|file| if file.writable { O_RDWR } else { O_RDONLY }),
@@ -117,6 +113,13 @@ fn status(kind: VmaKind) -> u32 {
         VmaKind::Vdso => REGULAR | ANON_PRIVATE | VDSO,
         VmaKind::Vvar => REGULAR | ANON_PRIVATE | VVAR,
         VmaKind::Vsyscall => ANON_PRIVATE | VSYSCALL,
+    }
+}
+
+fn memfd(file: Option<MappedFile>) -> u32 {
+    match file.map(|file| file.file) {
+        Some(Mapped::Memory(_)) => status::MEMFD,
+        Some(Mapped::Path(_)) | None => 0,
     }
 }
 

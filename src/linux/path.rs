@@ -52,6 +52,8 @@ kernel_struct! {
         /// Where it links back from the hash table; null when it was deleted
         /// or never was in a directory.
         hash_pprev: GuestVirt = ["d_hash.pprev"],
+        /// References to it: each open file has one.
+        count: u32 = ["d_lockref.count"],
         /// The file.
         inode: Ptr<Inode<'k>> = ["d_inode"],
         /// The file system.
@@ -137,6 +139,8 @@ kernel_struct! {
     pub struct VfsMount: "vfsmount" {
         /// The directory of the file system that is mounted.
         root: GuestVirt = ["mnt_root"],
+        /// The file system.
+        sb: Ptr<SuperBlock<'k>> = ["mnt_sb"],
     }
 }
 

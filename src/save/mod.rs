@@ -19,7 +19,7 @@ mod report;
 use std::time::{Duration, Instant};
 
 use crate::attach::Attachment;
-use crate::capture::{CaptureError, Limits, Mark, capture, survey};
+use crate::capture::{CaptureError, Captured, Limits, Mark, capture, survey};
 use crate::control::{Target, Tree};
 use crate::criu::{self, CheckOptions, CriuVersion};
 use crate::memory::Access;
@@ -191,12 +191,12 @@ impl Transaction<'_> {
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
 
         let pause = self.attachment.domain.pause()?;
-        let captured = capture(hold.tree(), self.limits).and_then(|snapshot| {
+        let captured = capture(hold.tree(), self.limits).and_then(|captured| {
             let mark = Mark::of(hold.tree())?;
-            Ok((snapshot, mark))
+            Ok((captured, mark))
         });
         let paused = pause.resume()?;
-        let (mut snapshot, mark) = captured?;
+        let (Captured { mut snapshot, memories }, mark) = captured?;
         hold.describe_to(&mut snapshot);
         if let Some(version) = self.for_criu {
             refuse_what_is_lost(&snapshot, version)?;
@@ -204,8 +204,8 @@ impl Transaction<'_> {
         let captured = lap();
 
         let memory = self.attachment.kernel.space().memory();
-        let page_bytes =
-            pages::write(memory, hold.tree(), &mut snapshot, &mut *sink, self.observer)?;
+        let source = pages::Source::new(hold.tree(), &memories, &snapshot);
+        let page_bytes = pages::write(memory, &source, &mut snapshot, &mut *sink, self.observer)?;
         let pages = lap();
 
         for image in criu::images(&snapshot)? {

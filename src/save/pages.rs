@@ -1,15 +1,15 @@
 //! From guest frames to the sink: without a copy in between where the frames
 //! are mapped, else through buffers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::IoSlice;
 
-use crate::capture::{PagePlan, PageRun, plan_pages};
+use crate::capture::{CaptureError, MemoryPages, PagePlan, PageRun, plan_pages};
 use crate::control::{Target, Tree};
-use crate::criu;
+use crate::criu::{self, PagesOwner};
 use crate::memory::{Access, GuestMemory, MemoryError, PAGE_SIZE};
 use crate::sink::{PagesWriter, Sink};
-use crate::snapshot::{Id, Mm, Snapshot};
+use crate::snapshot::{Id, Mm, Process, Snapshot};
 
 use super::Observer;
 use super::buffers::{Buffer, through_buffers};
@@ -23,73 +23,129 @@ const BATCH_RUNS: usize = 1024;
 /// How often pages are looked at again that the guest moved meanwhile.
 const ROUNDS: u32 = 10;
 
-/// Finds and writes the pages of the processes in `snapshot`, and notes in it
-/// which they are. Returns their bytes.
+/// Where the guest has the pages of a snapshot.
+pub(super) struct Source<'a, 'k> {
+    root: &'a Target<'k>,
+    /// A process for each address space.
+    processes: HashMap<Id<Mm>, &'a Target<'k>>,
+    /// In the order of the snapshot.
+    memories: &'a [MemoryPages<'k>],
+}
+
+impl<'a, 'k> Source<'a, 'k> {
+    pub(super) fn new(
+        tree: &'a Tree<'k>,
+        memories: &'a [MemoryPages<'k>],
+        snapshot: &Snapshot,
+    ) -> Self {
+        let members: HashMap<u32, &Target<'k>> =
+            tree.members().iter().map(|target| (target.pid().cast_unsigned(), target)).collect();
+        let owner = |process: &Process| Some((process.mm, *members.get(&process.pid)?));
+        let processes = snapshot.processes.iter().filter_map(owner).collect();
+        Self { root: tree.root(), processes, memories }
+    }
+
+    /// The pages of `owner` as they lie now.
+    fn plan(&self, snapshot: &Snapshot, owner: PagesOwner) -> Result<PagePlan, CaptureError> {
+        match owner {
+            PagesOwner::Mm(id) => match (self.processes.get(&id), snapshot.mms.get(id)) {
+                (Some(target), Some(mm)) => plan_pages(target, mm),
+                _ => Ok(PagePlan::default()),
+            },
+            PagesOwner::Memory(id) => match self.memories.get(id.index() as usize) {
+                Some(memory) => memory.plan(),
+                None => Ok(PagePlan::default()),
+            },
+        }
+    }
+
+    /// The process that an error is told of.
+    fn pid(&self, owner: PagesOwner) -> i32 {
+        let process = match owner {
+            PagesOwner::Mm(id) => self.processes.get(&id).copied(),
+            PagesOwner::Memory(_) => None,
+        };
+        process.unwrap_or(self.root).pid()
+    }
+}
+
+/// Finds and writes the pages of the processes in `snapshot` and of what they
+/// share, and notes in it which they are. Returns their bytes.
 pub(super) fn write(
     memory: &GuestMemory,
-    tree: &Tree<'_>,
+    source: &Source<'_, '_>,
     snapshot: &mut Snapshot,
     sink: &mut dyn Sink,
     observer: &mut dyn Observer,
 ) -> Result<u64, SaveError> {
-    let owners = owners(tree, snapshot);
-    let mut plans = BTreeMap::new();
-    for (&id, target) in &owners {
-        let Some(mm) = snapshot.mms.get_mut(id) else { continue };
-        let plan = plan_pages(target, mm)?;
-        mm.pages = plan.ranges();
-        mm.guards = plan.guards().to_vec();
-        plans.insert(id, plan);
+    let mut plans = HashMap::new();
+    for owner in owners(snapshot) {
+        let plan = source.plan(snapshot, owner)?;
+        note(&plan, owner, snapshot);
+        plans.insert(owner, plan);
     }
     let total = plans.values().map(PagePlan::bytes).sum();
     let mut done = 0;
     for file in criu::pages_files(snapshot) {
-        let of_mm = (snapshot.mms.get(file.mm), owners.get(&file.mm), plans.remove(&file.mm));
-        let (Some(mm), Some(target), Some(plan)) = of_mm else { continue };
+        let Some(plan) = plans.remove(&file.owner) else { continue };
         let mut writer = sink.pages(&file.name, file.size)?;
         Copy { memory, writer: &mut *writer, observer, total, done: &mut done }.run(&plan)?;
-        settle(memory, target, mm, plan, &mut *writer)?;
+        let look = || source.plan(snapshot, file.owner);
+        settle(memory, look, source.pid(file.owner), plan, &mut *writer)?;
         writer.finish()?;
     }
     Ok(done)
 }
 
-/// A process for each address space.
-fn owners<'a, 'k>(tree: &'a Tree<'k>, snapshot: &Snapshot) -> BTreeMap<Id<Mm>, &'a Target<'k>> {
-    let members: HashMap<u32, &Target<'k>> =
-        tree.members().iter().map(|target| (target.pid().cast_unsigned(), target)).collect();
-    snapshot
-        .processes
-        .iter()
-        .filter_map(|process| Some((process.mm, *members.get(&process.pid)?)))
-        .collect()
+/// All that has pages.
+fn owners(snapshot: &Snapshot) -> Vec<PagesOwner> {
+    let mms = snapshot.mms.iter().map(|(id, _)| PagesOwner::Mm(id));
+    let memories = snapshot.memories.iter().map(|(id, _)| PagesOwner::Memory(id));
+    mms.chain(memories).collect()
+}
+
+/// Notes in a snapshot which pages go out.
+fn note(plan: &PagePlan, owner: PagesOwner, snapshot: &mut Snapshot) {
+    match owner {
+        PagesOwner::Mm(id) => {
+            if let Some(mm) = snapshot.mms.get_mut(id) {
+                mm.pages = plan.ranges();
+                mm.guards = plan.guards().to_vec();
+            }
+        }
+        PagesOwner::Memory(id) => {
+            if let Some(memory) = snapshot.memories.get_mut(id) {
+                memory.pages = plan.ranges();
+            }
+        }
+    }
 }
 
 /// Frozen or not, a process's pages may be moved by its kernel (compaction,
 /// merging, huge pages): what was copied from a frame that was given away
-/// meanwhile is copied again, until a look at the page tables finds nothing new.
+/// meanwhile is copied again, until a `look` at where they lie finds nothing new.
 fn settle(
     memory: &GuestMemory,
-    target: &Target<'_>,
-    mm: &Mm,
+    look: impl Fn() -> Result<PagePlan, CaptureError>,
+    pid: i32,
     mut plan: PagePlan,
     writer: &mut dyn PagesWriter,
 ) -> Result<(), SaveError> {
     for _ in 0..ROUNDS {
-        let now = plan_pages(target, mm)?;
+        let now = look()?;
         if now == plan {
             return Ok(());
         }
         if now.ranges() != plan.ranges() || now.guards() != plan.guards() {
             break;
         }
-        tracing::debug!("pages of process {} were moved, writing them again", target.pid());
+        tracing::debug!("pages of process {pid} were moved, writing them again");
         for (offset, run) in now.moved_since(&plan) {
             overwrite(memory, writer, offset, &run)?;
         }
         plan = now;
     }
-    Err(SaveError::PagesMove { pid: target.pid() })
+    Err(SaveError::PagesMove { pid })
 }
 
 /// Writes a run again.

@@ -31,7 +31,7 @@ pub use cred::Credentials;
 pub use extended_state::{CetState, ExtendedState, LegacyState, XsaveState, component};
 pub use files::{
     Chunk, Descriptor, FdTable, FileLock, FileOwner, FilePath, FileTime, FsContext, GhostFile,
-    LockKind, OpenFile, OpenFileKind, Pipe,
+    LockKind, OpenFile, OpenFileKind, Pipe, SharedMemory,
 };
 pub use kernel_string::KernelString;
 pub use limits::{RESOURCES, ResourceLimit};
@@ -43,7 +43,7 @@ pub use signal::{AltStack, SIGINFO_SIZE, SIGNALS, SigAction, SigHand, SigInfo, S
 pub use table::{Id, Table};
 pub use thread::{Rseq, Scheduling, Seccomp, Thread};
 pub use timer::{Clocks, IntervalTimer, IntervalTimers, PosixTimer, TimerNotification};
-pub use vma::{Advice, MappedFile, Protection, Vma, VmaFlags, VmaKind};
+pub use vma::{Advice, Mapped, MappedFile, Protection, Vma, VmaFlags, VmaKind};
 pub use zombie::Zombie;
 
 /// Frozen processes and all they share.
@@ -68,6 +68,8 @@ pub struct Snapshot {
     pub paths: Table<FilePath>,
     /// Deleted files among them.
     pub ghosts: Table<GhostFile>,
+    /// Memory that they share as files.
+    pub memories: Table<SharedMemory>,
     /// Pipes and FIFOs.
     pub pipes: Table<Pipe>,
     /// Locks on files.
@@ -116,7 +118,7 @@ mod tests {
                 end: 0x2000,
                 offset: 0,
                 prot: Protection::READ | Protection::EXEC,
-                kind: VmaKind::FilePrivate(MappedFile { path: exe, writable: false }),
+                kind: VmaKind::FilePrivate(MappedFile { file: Mapped::Path(exe), writable: false }),
                 flags: VmaFlags::empty(),
                 advice: Advice::HUGE_PAGE,
             }],

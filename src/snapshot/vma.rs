@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 use serde::{Deserialize, Serialize};
 
-use super::{FilePath, Id};
+use super::{FilePath, Id, SharedMemory};
 
 /// A virtual memory area: `struct vm_area_struct`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,6 +26,14 @@ pub struct Vma {
 }
 
 impl Vma {
+    /// The file that it maps.
+    pub fn file(&self) -> Option<MappedFile> {
+        match self.kind {
+            VmaKind::FilePrivate(file) | VmaKind::FileShared(file) => Some(file),
+            _ => None,
+        }
+    }
+
     /// Size in bytes.
     pub fn len(&self) -> u64 {
         self.end.saturating_sub(self.start)
@@ -65,10 +73,20 @@ pub enum VmaKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MappedFile {
     /// The file.
-    pub path: Id<FilePath>,
+    pub file: Mapped,
     /// Whether it was opened for writing (`FMODE_WRITE`), so that `mprotect()`
     /// can make a shared area writable.
     pub writable: bool,
+}
+
+/// What kind of file is mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mapped {
+    /// One that is found by its path.
+    Path(Id<FilePath>),
+    /// Memory that is shared, also where it is mapped privately.
+    Memory(Id<SharedMemory>),
 }
 
 bitflags! {

@@ -22,6 +22,7 @@ mod migrating;
 mod profiles;
 mod refusing;
 mod restoring;
+mod sharing;
 mod signals;
 mod sleeping;
 mod trees;

@@ -25,8 +25,17 @@ const UNSUPPORTED: [(&str, &str, &str); 16] = [
         "signals I/O to 1",
     ),
     ("eventfd", "import ctypes; x = ctypes.CDLL(None).eventfd(0, 0)", "an eventfd"),
-    ("shared anonymous memory", "x = mmap.mmap(-1, 4096)", "shared"),
-    ("memfd", "x = os.memfd_create('x')", "memfd"),
+    (
+        "memory that others share",
+        "x = os.memfd_create('x', 0); os.set_inheritable(x, True); os.system('sleep 99 &')",
+        "is memory that process",
+    ),
+    (
+        "SysV shared memory",
+        "import ctypes; c = ctypes.CDLL(None); c.shmat.restype = ctypes.c_void_p; \
+         x = c.shmget(0, 4096, 0o600); c.shmat(x, None, 0); c.shmctl(x, 0, None)",
+        "a segment of SysV shared memory",
+    ),
     ("a /proc file of others", "x = open('/proc/1/maps')", "of process 1, which is not saved"),
     ("a file of cgroup2", "x = os.open('/sys/fs/cgroup', os.O_RDONLY)", "a file of cgroup2"),
     ("a deleted directory", "os.mkdir(F); os.chdir(F); os.rmdir(F)", "a deleted directory"),
@@ -202,6 +211,16 @@ fn memory_that_is_swapped_out_is_refused_and_counted() {
     // The kernel counts in batches, for each thread or each CPU.
     assert!(told.is_some_and(|pages| pages.abs_diff(kib / 4) <= 128), "{kib} KiB: {message}");
     refused("memory that is swapped out", "pages of its memory are swapped out");
+    job.ask();
+    job.kill("KILL");
+    job.wait_for_end();
+    let job =
+        start(&guests, "x = mmap.mmap(-1, 1 << 20); x.write(b'x' * (1 << 20)); x.madvise(21)");
+    let message = guests.save(job.pid, &[]).failure();
+    let told = message.split_once(" pages of the file mapped at ");
+    let told = told.and_then(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok());
+    assert!(told.is_some_and(|pages| (1..=256).contains(&pages)), "{message}");
+    refused("shared memory that is swapped out", "are swapped out");
     job.ask();
     job.kill("KILL");
     job.wait_for_end();

@@ -2,6 +2,7 @@
 
 use crate::kernel::KernelError;
 use crate::linux::{File, Struct};
+use crate::memory::GuestVirt;
 use crate::snapshot::KernelString;
 
 use super::O_PATH;
@@ -31,6 +32,8 @@ const NAMED_KINDS: &[(&str, &str)] = &[
     ("console_fops", "a terminal"),
     ("hung_up_tty_fops", "a terminal that was hung up"),
     ("ptmx_fops", "a pseudoterminal master"),
+    ("shm_file_operations", "a segment of SysV shared memory"),
+    ("shm_file_operations_huge", "a segment of SysV shared memory"),
     ("secretmem_fops", "secret memory"),
     ("dma_buf_fops", "a DMA buffer"),
 ];
@@ -45,12 +48,15 @@ pub(super) enum Kind {
     Path,
     /// An end of a pipe or FIFO.
     Pipe,
+    /// Memory without a path.
+    Memory,
     /// Something else, in words: `an epoll instance`.
     Unsupported(String),
 }
 
 impl Kind {
-    pub(super) fn of(file: &File<'_>) -> Result<Self, KernelError> {
+    /// `unlinked` is the file system of memory without a path.
+    pub(super) fn of(file: &File<'_>, unlinked: Option<GuestVirt>) -> Result<Self, KernelError> {
         // Nothing can be done with it but to find it.
         if file.flags()? & O_PATH != 0 {
             return Ok(Self::Path);
@@ -63,6 +69,10 @@ impl Kind {
         let Some(inode) = file.inode()? else {
             return Ok(Self::Unsupported("a file without inode".into()));
         };
+        let file_system = inode.sb()?.map(|file_system| file_system.addr());
+        if file_system.is_some() && file_system == unlinked {
+            return Ok(Self::Memory);
+        }
         Ok(Self::Unsupported(match inode.mode()? & S_IFMT {
             S_IFIFO => return Ok(Self::Pipe),
             S_IFREG | S_IFDIR => return Ok(Self::Path),

@@ -4,6 +4,7 @@ mod budget;
 mod ghost;
 mod kind;
 mod lock;
+mod memory;
 mod outside;
 mod owner;
 mod path;
@@ -14,20 +15,22 @@ use std::collections::{HashMap, HashSet};
 
 use crate::control::{Target, Tree};
 use crate::kernel::KernelError;
-use crate::linux::{File, Path, Struct};
+use crate::linux::{File, Path, Struct, unlinked_files};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
-    Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, OpenFile, Pipe, Snapshot,
-    Table,
+    Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, Mapped, OpenFile,
+    OpenFileKind, Pipe, SharedMemory, Snapshot, Table,
 };
 
 use super::Context;
 use super::error::CaptureError;
 use super::obstacle::{Obstacle, Obstacles, Subject};
+use super::pages::MemoryPages;
 
 use budget::Budget;
 use kind::Kind;
 use lock::Locker;
+use memory::Memory;
 use outside::{Shared, Thing};
 
 /// `O_*` (`include/uapi/asm-generic/fcntl.h`).
@@ -71,6 +74,14 @@ pub(super) struct Files<'k> {
     pipes: HashMap<GuestVirt, Id<Pipe>>,
     /// Their ends, in the order of `tables.pipes`.
     ends: Vec<pipe::Ends<'k>>,
+    /// Shared memory by the address of its inode.
+    memory_ids: HashMap<GuestVirt, Id<SharedMemory>>,
+    /// What is known of it in the guest, in the order of `tables.memories`.
+    memories: Vec<Memory<'k>>,
+    /// The file system that it lies in, by address.
+    unlinked: Option<GuestVirt>,
+    /// Deleted files that are mapped as shared and writable.
+    mapped_ghosts: Vec<MappedGhost>,
     /// Deleted files by the address of their inode, and how large they may be,
     /// in bytes.
     ghosts: HashMap<GuestVirt, Id<GhostFile>>,
@@ -99,8 +110,16 @@ struct Tables {
     files: Table<OpenFile>,
     paths: Table<FilePath>,
     pipes: Table<Pipe>,
+    memories: Table<SharedMemory>,
     ghosts: Table<GhostFile>,
     locks: Vec<FileLock>,
+}
+
+/// A deleted file that processes write to by mapping it.
+struct MappedGhost {
+    subject: Subject,
+    holder: String,
+    inode: GuestVirt,
 }
 
 /// A file that is there as long as a process is.
@@ -112,21 +131,30 @@ struct OfProcess {
 }
 
 impl<'k> Files<'k> {
-    pub(super) fn new(context: &Context<'k>, reading: Reading, ghost_limit: u64) -> Self {
-        Self {
+    pub(super) fn new(
+        context: &Context<'k>,
+        reading: Reading,
+        ghost_limit: u64,
+    ) -> Result<Self, KernelError> {
+        let kernel = context.root.kernel();
+        Ok(Self {
             root: context.root,
             reading,
-            budget: Budget::of(context.root.kernel()),
+            budget: Budget::of(kernel),
             opened: HashMap::new(),
             held: Vec::new(),
             pipes: HashMap::new(),
             ends: Vec::new(),
+            memory_ids: HashMap::new(),
+            memories: Vec::new(),
+            unlinked: unlinked_files(kernel)?.map(|file_system| file_system.addr()),
+            mapped_ghosts: Vec::new(),
             ghosts: HashMap::new(),
             ghost_limit,
             of_processes: Vec::new(),
             fd_tables: HashSet::new(),
             tables: Tables::default(),
-        }
+        })
     }
 
     /// The open descriptors of a process.
@@ -199,11 +227,15 @@ impl<'k> Files<'k> {
             }
         }
         let mut shared = Vec::new();
+        // Of a tree that runs, ends and mappings come and go.
+        let is_certain = self.reading == Reading::Contents;
         for ends in &self.ends {
-            // Of a tree that runs, ends come and go.
-            let is_certain = self.reading == Reading::Contents;
             shared.extend(ends.shared(is_certain)?);
         }
+        for memory in &self.memories {
+            shared.extend(memory.shared(is_certain)?);
+        }
+        shared.extend(self.mapped_ghosts.iter().map(MappedGhost::shared));
         for held in &self.held {
             shared.extend(held.shared()?);
         }
@@ -215,14 +247,54 @@ impl<'k> Files<'k> {
         Ok(obstacles)
     }
 
-    /// Hands everything over.
-    pub(super) fn give_to(self, snapshot: &mut Snapshot) {
-        let Tables { files, paths, pipes, ghosts, locks } = self.tables;
+    /// Hands everything over, and gives where the pages of shared memory are,
+    /// in the order of the snapshot.
+    pub(super) fn give_to(self, snapshot: &mut Snapshot) -> Vec<MemoryPages<'k>> {
+        let Tables { files, paths, pipes, memories, ghosts, locks } = self.tables;
         snapshot.files = files;
         snapshot.paths = paths;
         snapshot.pipes = pipes;
+        snapshot.memories = memories;
         snapshot.ghosts = ghosts;
         snapshot.locks = locks;
+        self.memories.iter().map(Memory::pages).collect()
+    }
+
+    /// The file of an area of a process; `None` with an obstacle where it
+    /// cannot be saved. `is_written` says that the area is shared, and that it
+    /// can be written to.
+    pub(super) fn mapped(
+        &mut self,
+        file: &File<'k>,
+        is_written: bool,
+        holder: &str,
+        obstacles: &mut Obstacles,
+    ) -> Result<Option<Mapped>, CaptureError> {
+        match Kind::of(file, self.unlinked)? {
+            Kind::Unsupported(what) => {
+                obstacles.add(format!("{holder} is {what}"));
+                Ok(None)
+            }
+            Kind::Memory => {
+                let memory = self.memory(file, holder, obstacles)?;
+                if let Some(memory) = memory {
+                    self.refers_to(memory, file);
+                }
+                Ok(memory.map(Mapped::Memory))
+            }
+            Kind::Path | Kind::Pipe => {
+                let Some(path) = self.path(&file.path()?, holder, obstacles)? else {
+                    return Ok(None);
+                };
+                let is_ghost = self.tables.paths.get(path).is_some_and(|path| path.ghost.is_some());
+                if let Some(inode) = file.inode()?.filter(|_| is_written && is_ghost) {
+                    let (subject, inode) = (obstacles.subject(), inode.addr());
+                    let ghost = MappedGhost { subject, holder: holder.to_owned(), inode };
+                    self.mapped_ghosts.push(ghost);
+                }
+                Ok(Some(Mapped::Path(path)))
+            }
+        }
     }
 
     /// An open file; `None` with an obstacle where it cannot be saved.
@@ -236,9 +308,15 @@ impl<'k> Files<'k> {
             if let Some(held) = self.held_mut(known) {
                 held.descriptors += 1;
             }
+            if let Some(OpenFileKind::Memory { memory, .. }) =
+                self.tables.files.get(known).map(|file| &file.kind)
+            {
+                self.refers_to(*memory, file);
+            }
             return Ok(Some(known));
         }
-        let kind = match Kind::of(file)? {
+        let kind = match Kind::of(file, self.unlinked)? {
+            Kind::Memory => self.open_memory(file, holder, obstacles)?,
             Kind::Path => self.by_path(file, holder, obstacles)?,
             Kind::Pipe => self.pipe(file, holder, obstacles)?,
             Kind::Unsupported(what) => {
@@ -253,6 +331,9 @@ impl<'k> Files<'k> {
         // A file without a name is opened as one that was deleted.
         if flags & O_TMPFILE == O_TMPFILE {
             flags &= !O_TMPFILE;
+        }
+        if let OpenFileKind::Memory { memory, .. } = kind {
+            self.refers_to(memory, file);
         }
         let id = self.tables.files.push(OpenFile { flags, owner: owner::read(file)?, kind });
         self.opened.insert(file.addr(), id);
@@ -283,5 +364,18 @@ impl Held<'_> {
             what: "holds a lock",
             is_certain: false,
         }))
+    }
+}
+
+impl MappedGhost {
+    /// Notes the file; others that have it are looked for each time.
+    fn shared(&self) -> Shared<'_> {
+        Shared {
+            thing: Thing::Memory(self.inode),
+            subject: &self.subject,
+            holder: &self.holder,
+            what: "is a deleted file",
+            is_certain: false,
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Who else holds what a process that is saved has open.
 //!
 //! An end of a pipe stays with its holder when the process is killed, and what
-//! is restored elsewhere talks to nobody. So it is with a lock that belongs to
-//! an open file that others have, too.
+//! is restored elsewhere talks to nobody. So it is with memory that is shared,
+//! and with a lock that belongs to an open file that others have, too.
 
 use std::collections::HashSet;
 
@@ -20,12 +20,16 @@ pub(super) enum Thing {
     Pipe(GuestVirt),
     /// This open file.
     File(GuestVirt),
+    /// Memory with this inode, open or mapped.
+    Memory(GuestVirt),
 }
 
 impl Thing {
     fn is(self, file: &File<'_>) -> Result<bool, KernelError> {
         Ok(match self {
-            Self::Pipe(inode) => file.inode()?.is_some_and(|found| found.addr() == inode),
+            Self::Pipe(inode) | Self::Memory(inode) => {
+                file.inode()?.is_some_and(|found| found.addr() == inode)
+            }
             Self::File(addr) => file.addr() == addr,
         })
     }
@@ -106,12 +110,22 @@ fn held_by(
     things: &[Thing],
 ) -> Result<Vec<bool>, KernelError> {
     let mut held = vec![false; things.len()];
-    let Some(table) = task.files()?.filter(|table| !own.contains(&table.addr())) else {
-        return Ok(held);
-    };
-    for open in table.open_fds()? {
-        for (held, thing) in held.iter_mut().zip(things) {
-            *held |= thing.is(&open.file)?;
+    if let Some(table) = task.files()?.filter(|table| !own.contains(&table.addr())) {
+        for open in table.open_fds()? {
+            for (held, thing) in held.iter_mut().zip(things) {
+                *held |= thing.is(&open.file)?;
+            }
+        }
+    }
+    let is_memory = |thing: &Thing| matches!(thing, Thing::Memory(_));
+    if things.iter().any(is_memory)
+        && let Some(mm) = task.mm()?
+    {
+        for area in mm.vmas()? {
+            let Some(file) = area.file()? else { continue };
+            for (held, thing) in held.iter_mut().zip(things).filter(|(_, thing)| is_memory(thing)) {
+                *held |= thing.is(&file)?;
+            }
         }
     }
     Ok(held)

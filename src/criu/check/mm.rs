@@ -26,8 +26,12 @@ pub fn check(set: &ImageSet, process: &ProcessImages, findings: &mut Findings) {
 }
 
 fn is_regular(set: &ImageSet, id: u64) -> bool {
+    is_of_type(set, id, FdTypes::Reg)
+}
+
+fn is_of_type(set: &ImageSet, id: u64, kind: FdTypes) -> bool {
     let file = u32::try_from(id).ok().and_then(|id| set.files.get(&id));
-    file.is_some_and(|file| file.r#type == FdTypes::Reg as i32)
+    file.is_some_and(|file| file.r#type == kind as i32)
 }
 
 /// What `validate_prctl_map_addr()` demands (`kernel/sys.c`).
@@ -122,8 +126,12 @@ fn check_vma(set: &ImageSet, vma: &VmaEntry, found: &mut ImageFindings<'_>) {
         0 => {}
         _ => require(false, "is of two kinds at once"),
     }
-    if vma.status & (status::FILE_PRIVATE | status::FILE_SHARED) != 0 {
-        require(is_regular(set, vma.shmid), "maps a file that is not in files.img");
+    let is_memory = vma.status & status::MEMFD != 0;
+    let is_file = vma.status & (status::FILE_PRIVATE | status::FILE_SHARED) != 0;
+    require(is_file || !is_memory, "is memory without a path, but maps no file");
+    if is_file {
+        let kind = if is_memory { FdTypes::Memfd } else { FdTypes::Reg };
+        require(is_of_type(set, vma.shmid, kind), "maps a file that is not in files.img");
     }
 }
 

@@ -47,10 +47,13 @@ pub fn check(store: &dyn ImageStore, options: CheckOptions) -> Result<ImageSet, 
     if findings.is_empty() {
         tree::check(&set, options, &mut findings);
         files::check_table(&set, &mut findings);
+        for memory in set.memories.values() {
+            pages::check_memory(store, memory, &mut findings);
+        }
         for process in set.processes.iter().filter(|process| !process.is_zombie()) {
             core::check(&set, process, &mut findings);
             mm::check(&set, process, &mut findings);
-            pages::check(store, process, &mut findings);
+            pages::check_process(store, process, &mut findings);
             files::check_process(&set, process, &mut findings);
         }
     }

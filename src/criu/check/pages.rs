@@ -6,7 +6,7 @@ use super::{Findings, ImageFindings, Violation};
 use crate::criu::ImageStore;
 use crate::criu::container::{ImageKind, ImageReader, ReadError, pages_file_name};
 use crate::criu::pagemap::{flag, flags, page_count};
-use crate::criu::proto::{MmEntry, PagemapEntry, PagemapHead, VmaEntry};
+use crate::criu::proto::{MemfdInodeEntry, PagemapEntry, PagemapHead, VmaEntry};
 use crate::criu::set::{self, ProcessImages};
 use crate::criu::vma::{areas_and_guards, status};
 use crate::snapshot::PAGE_SIZE;
@@ -14,17 +14,15 @@ use crate::snapshot::PAGE_SIZE;
 /// The largest vdso known has 2 pages; a process cannot make its own larger.
 const MAX_VDSO: u64 = 16 * PAGE_SIZE;
 
-pub fn check(store: &dyn ImageStore, process: &ProcessImages, findings: &mut Findings) {
+pub fn check_process(store: &dyn ImageStore, process: &ProcessImages, findings: &mut Findings) {
     let pid = process.pstree.pid;
-    let image = ImageKind::Pagemap.file_name(pid);
-    let mut found = findings.of(ImageKind::Pagemap, pid, Some(pid));
-    let pages = match read(store, &image, &process.mm, &mut found) {
-        Ok(Some(pages)) => pages,
-        Ok(None) => return findings.add(Violation::missing(image)),
-        Err(error) => return findings.add(Violation::unreadable(image, &error)),
-    };
-    check_pages_file(store, &pages, pid, findings);
+    let (areas, _) = areas_and_guards(&process.mm);
     let vdso = process.mm.vmas.iter().find(|vma| vma.status & status::VDSO != 0);
+    let of = Pagemap { kind: ImageKind::Pagemap, id: pid, process: Some(pid), vdso };
+    let Some(pages) = of.check(store, &|start, end| check_areas(start, end, areas), findings)
+    else {
+        return;
+    };
     if let (Some(vdso), Some(offset)) = (vdso, pages.vdso_offset) {
         let bytes = vdso_content(store, &pages.name, vdso, offset);
         if let Err(problem) = bytes.and_then(|bytes| is_vdso(&bytes)) {
@@ -36,6 +34,28 @@ pub fn check(store: &dyn ImageStore, process: &ProcessImages, findings: &mut Fin
     }
 }
 
+/// Of shared memory, restore leaves out in silence what does not fit into it.
+pub fn check_memory(store: &dyn ImageStore, memory: &MemfdInodeEntry, findings: &mut Findings) {
+    if memory.size == 0 {
+        return;
+    }
+    let size = memory.size.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
+    let within = |start: u64, end: u64| match end {
+        end if end <= size => Ok(()),
+        _ => Err(format!("{start:#x} is beyond the {size} bytes of the memory")),
+    };
+    let (kind, id) = (ImageKind::PagemapShmem, memory.shmid);
+    Pagemap { kind, id, process: None, vdso: None }.check(store, &within, findings);
+}
+
+/// A pagemap and what it is of.
+struct Pagemap<'a> {
+    kind: ImageKind,
+    id: u32,
+    process: Option<u32>,
+    vdso: Option<&'a VmaEntry>,
+}
+
 /// What a pagemap says of its pages file.
 struct PagesFile {
     name: String,
@@ -44,18 +64,85 @@ struct PagesFile {
     vdso_offset: Option<u64>,
 }
 
-/// Reads and checks a pagemap record by record; `None` when there is none.
-fn read(
-    store: &dyn ImageStore,
-    image: &str,
-    mm: &MmEntry,
-    found: &mut ImageFindings<'_>,
-) -> Result<Option<PagesFile>, ReadError> {
-    let Some(mut reader) = set::open(store, ImageKind::Pagemap, image)? else { return Ok(None) };
-    let head: PagemapHead = reader.next_record()?.ok_or(ReadError::Empty)?;
-    let mut pages = PagesFile { name: pages_file_name(head.pages_id), size: 0, vdso_offset: None };
-    check_entries(reader, mm, &mut pages, found)?;
-    Ok(Some(pages))
+/// Says what is wrong with pages from one address to another.
+type Within<'a> = &'a dyn Fn(u64, u64) -> Result<(), String>;
+
+impl Pagemap<'_> {
+    /// Checks it record by record, and its pages file; `None` when one cannot
+    /// be read.
+    fn check(
+        &self,
+        store: &dyn ImageStore,
+        within: Within<'_>,
+        findings: &mut Findings,
+    ) -> Option<PagesFile> {
+        let mut found = findings.of(self.kind, self.id, self.process);
+        match self.read(store, within, &mut found) {
+            Ok(Some(pages)) => {
+                check_pages_file(store, &pages, self.process, findings);
+                return Some(pages);
+            }
+            Ok(None) => findings.add(Violation::missing(self.kind.file_name(self.id))),
+            Err(error) => {
+                findings.add(Violation::unreadable(self.kind.file_name(self.id), &error));
+            }
+        }
+        None
+    }
+
+    /// `None` when there is none.
+    fn read(
+        &self,
+        store: &dyn ImageStore,
+        within: Within<'_>,
+        found: &mut ImageFindings<'_>,
+    ) -> Result<Option<PagesFile>, ReadError> {
+        let image = self.kind.file_name(self.id);
+        let Some(mut reader) = set::open(store, self.kind, &image)? else { return Ok(None) };
+        let head: PagemapHead = reader.next_record()?.ok_or(ReadError::Empty)?;
+        let name = pages_file_name(head.pages_id);
+        let mut pages = PagesFile { name, size: 0, vdso_offset: None };
+        self.check_entries(reader, within, &mut pages, found)?;
+        Ok(Some(pages))
+    }
+
+    fn check_entries<R: std::io::Read>(
+        &self,
+        reader: ImageReader<R>,
+        within: Within<'_>,
+        pages: &mut PagesFile,
+        found: &mut ImageFindings<'_>,
+    ) -> Result<(), ReadError> {
+        let mut end_before = 0;
+        let mut run = Run { start: 0, offset: 0 };
+        for entry in reader.records::<PagemapEntry>() {
+            let entry = entry?;
+            let bytes = page_count(&entry).saturating_mul(PAGE_SIZE);
+            let end = entry.vaddr.saturating_add(bytes);
+            check_entry(&entry, found);
+            found.require(entry.vaddr >= end_before, "vaddr", || {
+                format!("{:#x} is not behind the entry before it", entry.vaddr)
+            });
+            if entry.vaddr != end_before {
+                run = Run { start: entry.vaddr, offset: pages.size };
+            }
+            end_before = end;
+            if let Err(problem) = within(entry.vaddr, end) {
+                found.add("vaddr", problem);
+            }
+            if let Some(vdso) = self.vdso
+                && run.start <= vdso.start
+                && vdso.end <= end
+            {
+                pages.vdso_offset = Some(run.offset.saturating_add(vdso.start - run.start));
+            }
+            pages.size = pages.size.saturating_add(bytes);
+            if found.findings.is_full() {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Entries without a gap between them.
@@ -64,44 +151,6 @@ struct Run {
     start: u64,
     /// Where its page is in the pages file.
     offset: u64,
-}
-
-fn check_entries<R: std::io::Read>(
-    reader: ImageReader<R>,
-    mm: &MmEntry,
-    pages: &mut PagesFile,
-    found: &mut ImageFindings<'_>,
-) -> Result<(), ReadError> {
-    let vdso = mm.vmas.iter().find(|vma| vma.status & status::VDSO != 0);
-    let mut end_before = 0;
-    let mut run = Run { start: 0, offset: 0 };
-    for entry in reader.records::<PagemapEntry>() {
-        let entry = entry?;
-        let bytes = page_count(&entry).saturating_mul(PAGE_SIZE);
-        let end = entry.vaddr.saturating_add(bytes);
-        check_entry(&entry, found);
-        found.require(entry.vaddr >= end_before, "vaddr", || {
-            format!("{:#x} is not behind the entry before it", entry.vaddr)
-        });
-        if entry.vaddr != end_before {
-            run = Run { start: entry.vaddr, offset: pages.size };
-        }
-        end_before = end;
-        if let Err(problem) = check_areas(entry.vaddr, end, areas_and_guards(mm).0) {
-            found.add("vaddr", problem);
-        }
-        if let Some(vdso) = vdso
-            && run.start <= vdso.start
-            && vdso.end <= end
-        {
-            pages.vdso_offset = Some(run.offset.saturating_add(vdso.start - run.start));
-        }
-        pages.size = pages.size.saturating_add(bytes);
-        if found.findings.is_full() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn check_entry(entry: &PagemapEntry, found: &mut ImageFindings<'_>) {
@@ -152,7 +201,12 @@ fn has_pages(vma: &VmaEntry) -> bool {
 }
 
 /// From a file that is too short the restorer reads for ever.
-fn check_pages_file(store: &dyn ImageStore, pages: &PagesFile, pid: u32, findings: &mut Findings) {
+fn check_pages_file(
+    store: &dyn ImageStore,
+    pages: &PagesFile,
+    process: Option<u32>,
+    findings: &mut Findings,
+) {
     let problem = match store.size(&pages.name) {
         Ok(Some(size)) if size == pages.size => return,
         Ok(Some(size)) => format!("has {size} bytes instead of {}", pages.size),
@@ -161,7 +215,7 @@ fn check_pages_file(store: &dyn ImageStore, pages: &PagesFile, pid: u32, finding
         Ok(None) => "is missing".into(),
         Err(error) => error.to_string(),
     };
-    findings.add(Violation::new(pages.name.clone(), Some(pid), "", problem));
+    findings.add(Violation::new(pages.name.clone(), process, "", problem));
 }
 
 fn vdso_content(

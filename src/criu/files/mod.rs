@@ -3,6 +3,7 @@
 
 mod ghost;
 mod lock;
+mod memfd;
 mod pipe;
 mod reg;
 
@@ -25,6 +26,7 @@ pub fn add_images(
     images.add(ImageKind::Files, 0, image(snapshot, ids)?);
     pipe::add_data(snapshot, ids, images)?;
     ghost::add_images(snapshot, ids, images)?;
+    memfd::add_images(snapshot, images)?;
     lock::add(snapshot, images)
 }
 
@@ -42,6 +44,7 @@ fn image(snapshot: &Snapshot, ids: &FileIds) -> Result<Vec<u8>, EncodeError> {
                 }
                 image.record(&record(snapshot, ids, id, open)?)?;
             }
+            FileUse::MappedMemory(memory) => image.record(&memfd::mapped(id, memory))?,
             file => image.record(&reg::record(snapshot, id, file)?)?,
         }
     }
@@ -73,6 +76,7 @@ fn open_file(snapshot: &Snapshot, file: Id<OpenFile>) -> Result<&OpenFile, Encod
 fn fd_type(file: &OpenFile) -> proto::FdTypes {
     match file.kind {
         OpenFileKind::Path { .. } => proto::FdTypes::Reg,
+        OpenFileKind::Memory { .. } => proto::FdTypes::Memfd,
         OpenFileKind::Pipe { .. } => proto::FdTypes::Pipe,
         OpenFileKind::Fifo { .. } => proto::FdTypes::Fifo,
     }
@@ -89,6 +93,10 @@ fn record(
     let of = proto::FileEntry { r#type: fd_type(open) as i32, id, ..proto::FileEntry::default() };
     Ok(match open.kind {
         OpenFileKind::Path { .. } => reg::record(snapshot, id, FileUse::Open(file))?,
+        OpenFileKind::Memory { memory, pos } => {
+            let memfd = memfd::opened(id, open, memory, pos);
+            proto::FileEntry { memfd: Some(memfd), ..of }
+        }
         OpenFileKind::Pipe { pipe } => {
             let pipe = pipe::end(open, id, ids.pipe(pipe)?);
             proto::FileEntry { pipe: Some(pipe), ..of }

@@ -31,15 +31,16 @@ pub fn path_of(snapshot: &Snapshot, file: FileUse) -> Result<Option<Id<FilePath>
     let fs_context = |id| snapshot.fs_contexts.get(id).ok_or(EncodeError::Dangling("fs"));
     Ok(match file {
         FileUse::Mapped(path) => Some(path),
+        FileUse::MappedMemory(_) => None,
         FileUse::Cwd(fs) => Some(fs_context(fs)?.cwd),
         FileUse::Root(fs) => Some(fs_context(fs)?.root),
         FileUse::Open(file) => match open_file(snapshot, file)?.kind {
             OpenFileKind::Path { path, .. } => Some(path),
-            OpenFileKind::Pipe { .. } | OpenFileKind::Fifo { .. } => None,
+            _ => None,
         },
         FileUse::FifoPath(file) => match open_file(snapshot, file)?.kind {
             OpenFileKind::Fifo { path, .. } => Some(path),
-            OpenFileKind::Path { .. } | OpenFileKind::Pipe { .. } => None,
+            _ => None,
         },
     })
 }

@@ -2,6 +2,7 @@
 
 mod ghost;
 mod lock;
+mod memory;
 mod pipe;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use super::{Id, KernelString};
 
 pub use ghost::{Chunk, FileTime, GhostFile};
 pub use lock::{FileLock, LockKind};
+pub use memory::SharedMemory;
 pub use pipe::Pipe;
 
 /// A file that is found by its path: `struct path` with what its inode says.
@@ -59,6 +61,13 @@ pub enum OpenFileKind {
     Path {
         /// The file.
         path: Id<FilePath>,
+        /// Offset of the next read or write in bytes (`f_pos`).
+        pos: u64,
+    },
+    /// Memory that is shared.
+    Memory {
+        /// The memory.
+        memory: Id<SharedMemory>,
         /// Offset of the next read or write in bytes (`f_pos`).
         pos: u64,
     },

@@ -2,6 +2,7 @@
 
 mod ghost;
 mod lock;
+mod memfd;
 mod pipe;
 
 use std::collections::HashSet;
@@ -32,6 +33,10 @@ pub fn check_table(set: &ImageSet, findings: &mut Findings) {
                 Some(entry) => pipe::check_fifo(set, id, entry, &mut found),
                 None => absent("fifo"),
             },
+            Ok(FdTypes::Memfd) => match &file.memfd {
+                Some(entry) => memfd::check_file(set, id, entry, &mut found),
+                None => absent("memfd"),
+            },
             // Of a kind that save does not write.
             _ => {}
         }
@@ -39,6 +44,7 @@ pub fn check_table(set: &ImageSet, findings: &mut Findings) {
     pipe::check_data(set, findings);
     lock::check(set, findings);
     ghost::check(set, findings);
+    memfd::check(set, findings);
 }
 
 fn is_by_path(file: &FileEntry) -> bool {

@@ -13,18 +13,7 @@ fn vmas(set: &mut Set, f: impl Fn(&mut Vec<VmaEntry>)) {
 
 /// Entries behind the pagemap's head: data, heap, stack, vdso.
 fn pagemap(set: &mut Set, f: impl Fn(&mut Vec<PagemapEntry>)) {
-    let name = ImageKind::Pagemap.file_name(100);
-    let bytes = set.get_mut(&name).expect("pagemap");
-    let mut reader = ImageReader::new(ImageKind::Pagemap, bytes.as_slice()).expect("pagemap");
-    let head: PagemapHead = reader.next_record().expect("a record").expect("a head");
-    let mut entries = reader.records().collect::<Result<Vec<_>, _>>().expect("records");
-    f(&mut entries);
-    let mut image = ImageWriter::new(ImageKind::Pagemap);
-    image.record(&head).expect("a record");
-    for entry in &entries {
-        image.record(entry).expect("a record");
-    }
-    *bytes = image.finish();
+    change_pagemap(set, ImageKind::Pagemap, 100, f);
 }
 
 /// The same with a guard page in the stack.

@@ -4,6 +4,7 @@ mod cores;
 mod files;
 mod memory;
 mod several;
+mod shared_memory;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -33,12 +34,31 @@ fn change<M: Message + Default>(set: &mut Set, kind: ImageKind, id: u32, f: impl
     *bytes = image.finish();
 }
 
+/// Changes the entries behind the head of a pagemap.
+fn change_pagemap(set: &mut Set, kind: ImageKind, id: u32, f: impl Fn(&mut Vec<PagemapEntry>)) {
+    let bytes = set.get_mut(&kind.file_name(id)).expect("pagemap");
+    let mut reader = ImageReader::new(kind, bytes.as_slice()).expect("pagemap");
+    let head: PagemapHead = reader.next_record().expect("a record").expect("a head");
+    let mut entries = reader.records().collect::<Result<Vec<_>, _>>().expect("records");
+    f(&mut entries);
+    let mut image = ImageWriter::new(kind);
+    image.record(&head).expect("a record");
+    for entry in &entries {
+        image.record(entry).expect("a record");
+    }
+    *bytes = image.finish();
+}
+
 /// Mistakes of one room: what is done, and in which image and field it shows.
 type Mistake = (fn(&mut Set), &'static str, &'static str);
 
 fn assert_found(mistakes: &[Mistake]) {
+    assert_found_in(&sample::image_set(), mistakes);
+}
+
+fn assert_found_in(good: &Set, mistakes: &[Mistake]) {
     for (position, (make, image, field)) in mistakes.iter().enumerate() {
-        let mut set = sample::image_set();
+        let mut set = good.clone();
         make(&mut set);
         let error = check(&set, CheckOptions::default())
             .expect_err(&format!("mistake {position} in {field} of {image}"));

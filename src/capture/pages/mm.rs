@@ -1,4 +1,4 @@
-//! Which pages go out, and where they lie in the guest.
+//! Pages of a process.
 //!
 //! A page goes out when it belongs to the process alone: anonymous memory, and
 //! copies that it made of private file pages by writing to them. Everything
@@ -11,95 +11,10 @@ use crate::control::Target;
 use crate::kernel::{Kernel, KernelError};
 use crate::linux::{Mm as LinuxMm, Page, PteMarker, Struct, VdsoImage, symbol};
 use crate::memory::{Entry, GuestPhys, GuestVirt, Leaf, PAGE_SIZE};
-use crate::snapshot::{Mm, PageRange, Vma, VmaFlags, VmaKind};
+use crate::snapshot::{Mm, Vma, VmaFlags, VmaKind};
 
-use super::error::CaptureError;
-
-/// Frames at consecutive addresses of the guest's physical memory and of the
-/// process.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PageRun {
-    /// Address in the process.
-    pub virt: u64,
-    /// First frame.
-    pub phys: GuestPhys,
-    /// Length in bytes, whole pages.
-    pub len: u64,
-}
-
-impl PageRun {
-    /// The same run in pieces of at most `max` bytes, whole pages.
-    pub fn split(self, max: u64) -> impl Iterator<Item = Self> {
-        let max = max.max(PAGE_SIZE) / PAGE_SIZE * PAGE_SIZE;
-        (0..self.len.div_ceil(max)).filter_map(move |piece| {
-            let offset = piece * max;
-            Some(Self {
-                virt: self.virt.checked_add(offset)?,
-                phys: self.phys.checked_add(offset)?,
-                len: max.min(self.len - offset),
-            })
-        })
-    }
-}
-
-/// All pages of a process that go out, ascending by address in the process.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct PagePlan {
-    runs: Vec<PageRun>,
-    guards: Vec<PageRange>,
-}
-
-impl PagePlan {
-    /// The runs, ascending and apart.
-    pub fn runs(&self) -> &[PageRun] {
-        &self.runs
-    }
-
-    /// Bytes of all pages.
-    pub fn bytes(&self) -> u64 {
-        self.runs.iter().map(|run| run.len).sum()
-    }
-
-    /// The pages as a snapshot holds them, without their place in the guest.
-    pub fn ranges(&self) -> Vec<PageRange> {
-        let mut ranges = Vec::new();
-        for run in &self.runs {
-            join(&mut ranges, run.virt, run.len);
-        }
-        ranges
-    }
-
-    /// Pages that must not be touched.
-    pub fn guards(&self) -> &[PageRange] {
-        &self.guards
-    }
-
-    /// The pages that lie elsewhere than in `before`, which has the same
-    /// [`ranges`](Self::ranges), each with its offset among all pages in bytes.
-    pub fn moved_since(&self, before: &Self) -> Vec<(u64, PageRun)> {
-        let pages = |plan: &Self| {
-            let runs = plan.runs.clone().into_iter();
-            runs.flat_map(|run| run.split(PAGE_SIZE))
-        };
-        (0..)
-            .step_by(PAGE_SIZE as usize)
-            .zip(pages(self).zip(pages(before)))
-            .filter(|(_, (now, then))| now.phys != then.phys)
-            .map(|(offset, (now, _))| (offset, now))
-            .collect()
-    }
-
-    fn push(&mut self, run: PageRun) {
-        if let Some(last) = self.runs.last_mut()
-            && last.virt + last.len == run.virt
-            && last.phys.checked_add(last.len) == Some(run.phys)
-        {
-            last.len += run.len;
-        } else {
-            self.runs.push(run);
-        }
-    }
-}
+use super::super::error::CaptureError;
+use super::plan::{PagePlan, PageRun};
 
 /// Finds the pages of a frozen process that go out; `mm` is its address space
 /// as captured.
@@ -180,7 +95,7 @@ impl Walk<'_> {
 
     fn guard(&mut self, leaf: &Leaf) -> Result<(), CaptureError> {
         self.charge(leaf.size)?;
-        join(&mut self.plan.guards, leaf.virt.get(), leaf.size);
+        self.plan.push_guards(leaf.virt.get(), leaf.size);
         Ok(())
     }
 
@@ -224,15 +139,6 @@ impl Walk<'_> {
     }
 }
 
-/// Adds pages to ranges that end before them.
-fn join(ranges: &mut Vec<PageRange>, start: u64, len: u64) {
-    let count = len / PAGE_SIZE;
-    match ranges.last_mut() {
-        Some(last) if last.end() == start => last.count += count,
-        _ => ranges.push(PageRange { start, count }),
-    }
-}
-
 /// Frames that stand for memory nobody has written to.
 struct ZeroPages {
     small: Range<u64>,
@@ -259,54 +165,5 @@ impl ZeroPages {
     fn contains(&self, phys: GuestPhys) -> bool {
         let pfn = phys.pfn().get();
         self.small.contains(&pfn) || self.huge.contains(&pfn)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(virt: u64, phys: u64, pages: u64) -> PageRun {
-        PageRun { virt, phys: GuestPhys::new(phys), len: pages * PAGE_SIZE }
-    }
-
-    #[test]
-    fn runs_join_where_both_sides_go_on() {
-        let mut plan = PagePlan::default();
-        plan.push(run(0x1000, 0x8000, 1));
-        plan.push(run(0x2000, 0x9000, 2));
-        plan.push(run(0x4000, 0x1000, 1));
-        plan.push(run(0x6000, 0x2000, 1));
-        assert_eq!(
-            plan.runs(),
-            [run(0x1000, 0x8000, 3), run(0x4000, 0x1000, 1), run(0x6000, 0x2000, 1)]
-        );
-        assert_eq!(
-            plan.ranges(),
-            [PageRange { start: 0x1000, count: 4 }, PageRange { start: 0x6000, count: 1 }]
-        );
-        assert_eq!(plan.bytes(), 5 * PAGE_SIZE);
-    }
-
-    #[test]
-    fn pages_that_moved_are_found_at_their_offset() {
-        let plan = |runs: &[PageRun]| PagePlan { runs: runs.to_vec(), ..PagePlan::default() };
-        let before = plan(&[run(0x1000, 0x8000, 3), run(0x9000, 0x1000, 1)]);
-        let after = plan(&[
-            run(0x1000, 0x8000, 1),
-            run(0x2000, 0x5000, 1),
-            run(0x3000, 0xa000, 1),
-            run(0x9000, 0x1000, 1),
-        ]);
-        assert_eq!(after.moved_since(&before), [(0x1000, run(0x2000, 0x5000, 1))]);
-    }
-
-    #[test]
-    fn a_run_splits_into_all_of_itself() {
-        let pieces: Vec<PageRun> = run(0x1000, 0x8000, 5).split(2 * PAGE_SIZE + 1).collect();
-        assert_eq!(
-            pieces,
-            [run(0x1000, 0x8000, 2), run(0x3000, 0xa000, 2), run(0x5000, 0xc000, 1)]
-        );
     }
 }
