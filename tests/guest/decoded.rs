@@ -22,6 +22,8 @@ pub struct Decoded {
     pub pages: BTreeMap<u64, Vec<u8>>,
     /// Pages by the PID in the pagemap's name, and by address.
     pub pages_of: BTreeMap<u32, BTreeMap<u64, Vec<u8>>>,
+    /// Pages of shared memory by its number, and by offset.
+    pub shared_pages: BTreeMap<u32, BTreeMap<u64, Vec<u8>>>,
 }
 
 impl Decoded {
@@ -44,10 +46,13 @@ impl Decoded {
             }
             if kind == "pagemap" {
                 let pages = read_pages(folder, &messages);
-                decoded.pages.extend(pages.clone());
-                let pid = name.strip_suffix(".img").and_then(|name| name.strip_prefix("pagemap-"));
-                if let Some(pid) = pid.and_then(|pid| pid.parse().ok()) {
-                    decoded.pages_of.insert(pid, pages);
+                let of = name.strip_suffix(".img").and_then(|name| name.strip_prefix("pagemap-"));
+                let of = of.expect("a pagemap is of something");
+                if let Some(memory) = of.strip_prefix("shmem-") {
+                    decoded.shared_pages.insert(memory.parse().expect("a number"), pages);
+                } else {
+                    decoded.pages.extend(pages.clone());
+                    decoded.pages_of.insert(of.parse().expect("a PID"), pages);
                 }
                 continue;
             }
@@ -68,7 +73,11 @@ fn read_pages(folder: &Path, pagemap: &[DynamicMessage]) -> BTreeMap<u64, Vec<u8
     };
     let [head, entries @ ..] = pagemap else { panic!("a pagemap without a head") };
     let name = format!("pages-{}.img", number(head, "pages_id"));
-    let bytes = fs::read(folder.join(name)).unwrap();
+    // CRIU writes none where there are no pages.
+    let bytes = match fs::read(folder.join(name)) {
+        Err(_) if entries.is_empty() => Vec::new(),
+        bytes => bytes.unwrap(),
+    };
     let mut pages = bytes.chunks_exact(PAGE);
     let mut listed = BTreeMap::new();
     for entry in entries {
@@ -101,6 +110,7 @@ fn message_name(kind: &str, index: usize) -> String {
         ("remap", _) => "criu.remap_file_path_entry".into(),
         ("ghost", 0) => "criu.ghost_file_entry".into(),
         ("ghost", _) => "criu.ghost_chunk_entry".into(),
+        ("memfd", _) => "criu.memfd_inode_entry".into(),
         ("filelocks", _) => "criu.file_lock_entry".into(),
         ("pipes" | "fifo", _) => "criu.pipe_data_entry".into(),
         _ => format!("criu.{kind}_entry"),

@@ -9,6 +9,7 @@ use crate::decoded::Decoded;
 use crate::families::by_process;
 use crate::files;
 use crate::harness::{Guests, Job, TestKernel, guests};
+use crate::sharing;
 
 /// Kernels whose guests have CRIU 3.17, and those with CRIU 4.
 const CRIU_3: &[&str] = &["5.10", "6.1"];
@@ -278,13 +279,32 @@ fn images_of_a_tree_are_those_of_criu() {
     let guests = guests();
     let folder = "/var/tmp/ovmigrate-tests/differential.d";
     guests.source.sh(&format!("rm -rf {folder}"));
-    let job = guests.source.start_for_criu("tree", &[folder], "ready");
-    let ours = by_process(&saved_by_ovmigrate(&guests, &job));
-    let theirs = by_process(&dumped_by_criu(&guests, &job));
-    assert_eq!(ours.len(), 18);
+    let tree = guests.source.start_for_criu("tree", &[folder], "ready");
+    let mut all = differing_in_tree(&guests, &tree, 18, 16);
+    tree.end_all("tree");
+    for kind in ["anonymous", "memfd", "files"] {
+        let sharing = sharing::start(&guests, kind);
+        all.extend(differing_in_tree(&guests, &sharing, 2, 2));
+        sharing.end_all("shared");
+    }
+    all.retain(|kind, _| !INTENDED.iter().any(|(intended, ..)| kind == intended));
+    assert!(all.is_empty(), "differences that are not intended: {all:#?}");
+}
+
+/// Kinds of fields and pages that differ in a tree of so many `members`, of
+/// which so many are `living`.
+fn differing_in_tree(
+    guests: &Guests,
+    job: &Job<'_>,
+    members: usize,
+    living: usize,
+) -> BTreeMap<String, String> {
+    let ours = by_process(&saved_by_ovmigrate(guests, job));
+    let theirs = by_process(&dumped_by_criu(guests, job));
+    assert_eq!(ours.len(), members);
     let pids = |images: &BTreeMap<u32, Decoded>| images.keys().copied().collect::<Vec<_>>();
     assert_eq!(pids(&ours), pids(&theirs));
-    let (mut all, mut living) = (BTreeMap::new(), 0);
+    let (mut all, mut compared) = (BTreeMap::new(), 0);
     for (pid, mut ours) in ours {
         let mut theirs = theirs[&pid].clone();
         let member = Job { guest: job.guest, pid: pid.cast_signed(), log: job.log.clone() };
@@ -294,7 +314,7 @@ fn images_of_a_tree_are_those_of_criu() {
         // All but zombies.
         if !ours.pages.is_empty() {
             assert!(ours.fields.len() > 300, "{pid}: {} fields", ours.fields.len());
-            living += 1;
+            compared += 1;
             for page in differing_pages(&ours, &theirs, first_code(&member)) {
                 all.entry("page".to_owned()).or_insert(format!("{pid}: {page}"));
             }
@@ -303,8 +323,6 @@ fn images_of_a_tree_are_those_of_criu() {
             all.entry(kind).or_insert(format!("{pid}: {example}"));
         }
     }
-    assert_eq!(living, 16);
-    all.retain(|kind, _| !INTENDED.iter().any(|(intended, ..)| kind == intended));
-    assert!(all.is_empty(), "differences that are not intended: {all:#?}");
-    job.end_all("tree");
+    assert_eq!(compared, living);
+    all
 }

@@ -41,6 +41,9 @@ pub fn by_process(images: &Decoded) -> BTreeMap<u32, Decoded> {
     let files = records(images, "files").into_iter().map(|mut file| {
         let id = number(&file["id"]);
         file.retain(|field, _| !is_id(field));
+        if let Some(inode) = file.remove("memfd.inode_id") {
+            file.extend(memory(images, number(&inode)));
+        }
         (id, file)
     });
     let processes = records(images, "pstree");
@@ -52,6 +55,17 @@ pub fn by_process(images: &Decoded) -> BTreeMap<u32, Decoded> {
     let family = Family { images, files: files.collect(), tables: tables.collect() };
     let own = processes.iter().map(|process| (number(&process["pid"]), family.process(process)));
     own.collect()
+}
+
+/// What is said of shared memory, and what its pages hold.
+fn memory(images: &Decoded, inode: u32) -> BTreeMap<String, String> {
+    let inodes = records(images, "memfd");
+    let found = inodes.into_iter().find(|memory| number(&memory["inode_id"]) == inode);
+    let mut memory = found.expect("an inode for each that is open or mapped");
+    memory.remove("inode_id");
+    let pages = images.shared_pages.get(&number(&memory.remove("shmid").expect("a number")));
+    memory.insert("pages".into(), format!("{:?}", pages.into_iter().flatten().collect::<Vec<_>>()));
+    memory.into_iter().map(|(field, value)| (format!("memfd.inode.{field}"), value)).collect()
 }
 
 impl Family<'_> {
@@ -111,7 +125,9 @@ impl Family<'_> {
                     own.fields.insert(format!("{kind}.img[{index}].{field}"), value.clone());
                     continue;
                 };
-                for (of_file, value) in file {
+                // An area tells itself how its file is to be opened.
+                let is_flags = |of_file: &str| kind == "mm" && of_file.ends_with(".flags");
+                for (of_file, value) in file.iter().filter(|(of_file, _)| !is_flags(of_file)) {
                     // Brackets are for positions alone.
                     let user = format!("{kind} {index} {}", field.replace(['[', ']'], " "));
                     own.fields.insert(format!("files.img[{user}].{of_file}"), value.clone());

@@ -317,15 +317,18 @@ static void check_notes(int number)
 
 static void child(void (*check)(void))
 {
+	sigset_t none;
+
+	sigemptyset(&none);
 	is_child = 1;
 	must(prctl(PR_SET_PDEATHSIG, SIGKILL), "PR_SET_PDEATHSIG");
 	for (;;) {
-		if (talk->asked != talk->answered) {
-			check();
-			check_notes(talk->asked);
-			talk->answered = talk->asked;
-		}
-		usleep(2000);
+		sigsuspend(&none);
+		if (talk->asked == talk->answered)
+			continue;
+		check();
+		check_notes(talk->asked);
+		talk->answered = talk->asked;
 	}
 }
 
@@ -340,6 +343,7 @@ int main(int argc, char **argv)
 	struct sigaction on_tell = { .sa_handler = tell };
 	sigset_t none, usr1;
 	size_t kind = 0;
+	pid_t pid;
 
 	while (kind < 3 && (argc != 3 || strcmp(argv[2], kinds[kind].name) != 0))
 		kind++;
@@ -354,7 +358,8 @@ int main(int argc, char **argv)
 	sigaddset(&usr1, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &usr1, NULL);
 	sigaction(SIGUSR1, &on_tell, NULL);
-	if (must(fork(), "fork") == 0)
+	pid = must(fork(), "fork");
+	if (pid == 0)
 		child(kinds[kind].check);
 	puts("ready");
 	fflush(stdout);
@@ -368,6 +373,7 @@ int main(int argc, char **argv)
 		kinds[kind].check();
 		write_notes(talk->asked + 1);
 		talk->asked++;
+		kill(pid, SIGUSR1);
 		for (int tries = 0; talk->answered != talk->asked && tries < 30000; tries++)
 			usleep(2000);
 		expect(talk->answered == talk->asked, "the child does not share memory any more");

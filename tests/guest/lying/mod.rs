@@ -199,9 +199,10 @@ impl Trials<'_> {
         let Ok(tree) = Tree::of(target.clone()) else { return reached };
         let limits = capture::Limits::default();
         let _ = capture::survey(&tree, limits);
-        if let Ok(snapshot) = capture::capture(&tree, limits) {
-            reached.captured =
-                snapshot.mms.iter().all(|(_, mm)| capture::plan_pages(&target, mm).is_ok());
+        if let Ok(capture::Captured { snapshot, memories }) = capture::capture(&tree, limits) {
+            let mut mms = snapshot.mms.iter();
+            reached.captured = mms.all(|(_, mm)| capture::plan_pages(&target, mm).is_ok())
+                && memories.iter().all(|memory| memory.plan().is_ok());
         }
         reached
     }
