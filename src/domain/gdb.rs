@@ -108,6 +108,8 @@ pub(super) struct Stub {
     stream: UnixStream,
     /// Whether the stub uses it yet.
     open: bool,
+    /// Whether the stub may not have read all that we sent.
+    pub(super) behind: bool,
     deadline: Instant,
 }
 
@@ -116,7 +118,7 @@ impl Stub {
     fn prepare(qmp: &mut Qmp) -> Result<Self> {
         make_way(qmp)?;
         let stream = qmp.add_socket(CHARDEV)?;
-        Ok(Self { stream, open: false, deadline: Instant::now() })
+        Ok(Self { stream, open: false, behind: false, deadline: Instant::now() })
     }
 
     /// Makes QEMU's gdb stub use the socket. That stops the VM, were it running.
@@ -139,8 +141,9 @@ impl Stub {
     }
 
     /// Writes 4-byte words to guest-physical addresses, all in one trip: the
-    /// stub takes packets one after another, and a new one for the
-    /// acknowledgement of its answer to the last.
+    /// stub takes packets one after another, and a new one in place of the
+    /// acknowledgement of its answer to the last. Once all are answered it has
+    /// nothing left to read.
     fn write_words(&mut self, words: &[(u64, u32)]) -> Result<()> {
         let writes = words.iter().map(|(address, word)| {
             let [a, b, c, d] = word.to_le_bytes();
@@ -150,8 +153,11 @@ impl Stub {
         let (before, after) = ("Qqemu.PhyMemMode:1".into(), "Qqemu.PhyMemMode:0".into());
         let commands: Vec<String> = iter::once(before).chain(writes).chain([after]).collect();
         let packets: String = commands.iter().map(|command| packet(command)).collect();
+        self.behind = true;
         self.stream.write_all(packets.as_bytes()).map_err(failed)?;
-        commands.iter().try_for_each(|command| self.expect_ok(command))
+        commands.iter().try_for_each(|command| self.expect_ok(command))?;
+        self.behind = false;
+        Ok(())
     }
 
     /// Reads the answer to a command that is answered by `OK` or an error.
@@ -171,9 +177,12 @@ impl Stub {
         }
     }
 
-    /// The payload of the next packet, which is acknowledged.
+    /// The payload of the next packet. It is not acknowledged: QEMU takes a
+    /// byte that it does not wait for as a wish to stop the VM
+    /// (`gdb_read_byte()`, `gdbstub/gdbstub.c`), and would do so for ever with
+    /// one that it reads once we have continued the VM.
     fn receive(&mut self) -> io::Result<Vec<u8>> {
-        // Before a packet there may be acknowledgements (+) of ours.
+        // Before a packet there are acknowledgements (+) of our own ones.
         while self.receive_byte()? != b'$' {}
         let mut payload = Vec::new();
         loop {
@@ -187,7 +196,6 @@ impl Stub {
         if sum != checksum(&payload).as_bytes() {
             return Err(io::Error::other("an answer has a wrong checksum"));
         }
-        self.stream.write_all(b"+")?;
         Ok(payload)
     }
 
@@ -257,7 +265,7 @@ mod tests {
         let (stream, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(answers.as_bytes()).unwrap();
         let deadline = Instant::now() + Duration::from_millis(200);
-        (Stub { stream, open: true, deadline }, theirs)
+        (Stub { stream, open: true, behind: false, deadline }, theirs)
     }
 
     #[test]
@@ -272,11 +280,19 @@ mod tests {
     fn words_go_out_little_endian_in_physical_mode() {
         let (mut stub, mut theirs) = stub("+$OK#9a+$OK#9a+$OK#9a");
         stub.write_words(&[(0xfee0_1000, 0xfd)]).unwrap();
+        assert!(!stub.behind);
         drop(stub);
         let mut sent = String::new();
         theirs.read_to_string(&mut sent).unwrap();
         let packets = "$Qqemu.PhyMemMode:1#77$Mfee01000,4:fd000000#f2$Qqemu.PhyMemMode:0#76";
-        assert_eq!(sent, format!("{packets}+++"));
+        assert_eq!(sent, packets, "what comes behind the last packet may stop the VM");
+    }
+
+    #[test]
+    fn a_stub_that_does_not_answer_may_not_have_read() {
+        let (mut stub, _theirs) = stub("+$OK#9a");
+        stub.write_words(&[(0xfee0_1000, 0xfd)]).unwrap_err();
+        assert!(stub.behind);
     }
 
     #[test]

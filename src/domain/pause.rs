@@ -122,6 +122,9 @@ impl<'a> Pause<'a> {
 
     fn cont(&mut self) -> Result<Duration> {
         let state = &self.domain.pause;
+        // What a stub reads once the VM runs would stop it again.
+        let behind = self.stub.take_if(|stub| stub.behind);
+        let closed = behind.map(|stub| stub.close(&mut self.domain.qmp()));
         state.cont(&mut self.domain.qmp())?;
         let paused = self.since.elapsed();
         self.resumed = true;
@@ -129,6 +132,7 @@ impl<'a> Pause<'a> {
         if let Some(stub) = self.stub.take() {
             stub.close(&mut self.domain.qmp())?;
         }
+        closed.transpose()?;
         Ok(paused)
     }
 }
