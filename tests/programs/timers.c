@@ -222,8 +222,9 @@ static void check_cpu_clocks(void)
 	of_second -= nanoseconds(get(second_clock_timer).it_value);
 	of_main -= nanoseconds(get(main_clock_timer).it_value);
 	of_process -= nanoseconds(get(process_clock_timer).it_value);
+	/* On a busy host waiting takes CPU time, too, but less. */
 	printf("CPU clocks: second %d main %d process %d\n", of_second >= 100000000,
-	       of_main >= 100000000, of_process >= 100000000);
+	       of_main >= of_second, of_process >= of_second);
 }
 
 /* Takes the signals of a timer that are pending: how often it fired. */
