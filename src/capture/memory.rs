@@ -11,7 +11,6 @@ use super::obstacle::Obstacles;
 
 /// Areas that no image can hold, and what they are.
 const UNSUPPORTED: &[(VmFlags, &str)] = &[
-    (VmFlags::HUGETLB, "uses huge pages of hugetlbfs"),
     (VmFlags::PFNMAP, "maps device memory"),
     (VmFlags::MIXEDMAP, "maps device memory"),
     (VmFlags::IO, "maps device memory"),
@@ -115,15 +114,21 @@ impl Layout {
         let watched = vma.userfaultfd()?.is_some_and(|context| !context.is_null());
         obstacles.add_if(watched, format!("{holder} is watched by userfaultfd"));
 
-        let kind = match (special.as_deref(), vma.file()?) {
+        let (file, shared) = (vma.file()?, flags.contains(VmFlags::MAYSHARE));
+        let huge_page_bits = match &file {
+            Some(file) if flags.contains(VmFlags::HUGETLB) => file.huge_page_bits()?,
+            _ => None,
+        };
+        let kind = match (special.as_deref(), file) {
             (Some("[vdso]"), _) => VmaKind::Vdso,
             (Some("[vvar]" | "[vvar_vclock]"), _) => VmaKind::Vvar,
             (Some(name), _) => {
                 obstacles.add(format!("{holder} is {name}"));
                 return Ok(None);
             }
+            // Huge pages always have a file, which here nobody else has.
+            (None, Some(file)) if !shared && files.is_anonymous(&file)? => VmaKind::Anonymous,
             (None, Some(file)) => {
-                let shared = flags.contains(VmFlags::MAYSHARE);
                 let writable = shared && flags.contains(VmFlags::MAYWRITE);
                 let shown = format!("the file mapped at {start:#x}");
                 let Some(file) = files.mapped(&file, writable, &shown, obstacles)? else {
@@ -151,6 +156,7 @@ impl Layout {
                 .iter()
                 .filter(|(flag, _)| flags.contains(*flag))
                 .fold(Advice::empty(), |all, (_, advice)| all | *advice),
+            huge_page_bits,
         }))
     }
 

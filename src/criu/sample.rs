@@ -34,6 +34,7 @@ fn vma(start: u64, pages: u64, prot: u32, kind: VmaKind) -> Vma {
         kind,
         flags: VmaFlags::empty(),
         advice: Advice::empty(),
+        huge_page_bits: None,
     }
 }
 
@@ -276,6 +277,7 @@ pub fn sharing() -> Snapshot {
         mode: 0o100_777,
         size: 4 * PAGE_SIZE - 96,
         seals: 1,
+        huge_page_bits: None,
         pages: [0, 2].map(|page| PageRange { start: page * PAGE_SIZE, count: 1 }).to_vec(),
     });
     let file = snapshot.files.push(OpenFile {

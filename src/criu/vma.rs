@@ -55,6 +55,8 @@ pub mod map {
     pub const NO_RESERVE: u32 = 0x4000;
     /// `MAP_HUGETLB`
     pub const HUGETLB: u32 = 0x40000;
+    /// Where the size of huge pages is, as a power of two: `MAP_HUGE_SHIFT`.
+    pub const HUGE_SHIFT: u32 = 26;
 }
 
 /// The first address that is not user memory (`TASK_SIZE_MAX`) with four levels
@@ -138,7 +140,16 @@ fn flags(vma: &Vma) -> u32 {
     ]
     .iter()
     .filter(|(flag, _)| vma.flags.contains(*flag))
-    .fold(kind, |bits, (_, bit)| bits | bit)
+    .fold(kind | vma.huge_page_bits.map_or(0, huge_pages), |bits, (_, bit)| bits | bit)
+}
+
+fn huge_pages(bits: u8) -> u32 {
+    map::HUGETLB | huge_page_size(bits)
+}
+
+/// The size of huge pages in flags of `mmap()` and of `memfd_create()`.
+pub fn huge_page_size(bits: u8) -> u32 {
+    u32::from(bits & 0x3f) << map::HUGE_SHIFT
 }
 
 /// Bit `n` for `MADV_*` of value `n`.

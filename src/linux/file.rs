@@ -71,6 +71,18 @@ impl<'k> File<'k> {
         if addr.is_null() { Ok(None) } else { FownStruct::at(self.kernel(), addr).map(Some) }
     }
 
+    /// Of a file of huge pages, their size as a power of two.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn huge_page_bits(&self) -> Result<Option<u8>, KernelError> {
+        let file_system = self.inode()?.map_or(Ok(None), |inode| inode.sb())?;
+        let Some(file_system) = file_system else { return Ok(None) };
+        let is_huge = file_system.type_name()? == "hugetlbfs";
+        is_huge.then(|| file_system.block_bits()).transpose()
+    }
+
     /// How many references there are to it: those of descriptors, of mappings
     /// and of system calls under way.
     ///

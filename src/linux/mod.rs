@@ -75,7 +75,7 @@ pub use pte_marker::PteMarker;
 pub use restart_block::{RestartBlock, RestartedCall};
 pub use sched::{CallSingleNode, CpuInfo, Rq};
 pub use settle::settled;
-pub use shmem::{ShmemInodeInfo, unlinked_files};
+pub use shmem::{HugetlbfsInodeInfo, ShmemInodeInfo, unlinked_files};
 pub use signal::{PidType, SIGINFO_SIZE, SigPending, Sigaction, Sighand, SignalStruct, Sigqueue};
 pub use symbols::{DECLARATIONS, symbol};
 pub use task::{SemUndoList, Task, TaskFlags, TaskState};

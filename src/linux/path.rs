@@ -107,6 +107,8 @@ kernel_struct! {
     pub struct SuperBlock: "super_block" {
         /// Its device number, as the kernel's `dev_t`.
         dev: u32 = ["s_dev"],
+        /// Size of its blocks, of hugetlbfs of its pages, as a power of two.
+        block_bits: u8 = ["s_blocksize_bits"],
         /// Its type.
         kind: Ptr<FileSystemType<'k>> = ["s_type"],
         /// `*_SUPER_MAGIC`.

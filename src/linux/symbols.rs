@@ -71,6 +71,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         Inode::declaration(),
         PageCache::declaration(),
         ShmemInodeInfo::declaration(),
+        HugetlbfsInodeInfo::declaration(),
         XArray::declaration(),
         XaNode::declaration(),
         FileLockContext::declaration(),
@@ -138,8 +139,9 @@ pub static DECLARATIONS: Declarations = Declarations {
         optional(&["hugetlbfs_file_operations"]),
         optional(&["secretmem_fops"]),
         optional(&["dma_buf_fops"]),
-        // The mount of files in memory that have no place in any directory.
+        // The mounts of files in memory that have no place in any directory.
         optional(&["shm_mnt"]),
+        optional(&["hugetlbfs_vfsmount"]),
         // What tells the kinds of slots of a pipe: `pipe_buffer.ops`.
         optional(&["anon_pipe_buf_ops"]),
         optional(&["page_cache_pipe_buf_ops"]),

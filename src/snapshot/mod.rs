@@ -121,6 +121,7 @@ mod tests {
                 kind: VmaKind::FilePrivate(MappedFile { file: Mapped::Path(exe), writable: false }),
                 flags: VmaFlags::empty(),
                 advice: Advice::HUGE_PAGE,
+                huge_page_bits: None,
             }],
             pages: vec![PageRange { start: 0x1000, count: 1 }],
             guards: Vec::new(),

@@ -23,6 +23,8 @@ pub struct Vma {
     pub flags: VmaFlags,
     /// What `madvise()` asked for.
     pub advice: Advice,
+    /// Of huge pages (`MAP_HUGETLB`), their size as a power of two.
+    pub huge_page_bits: Option<u8>,
 }
 
 impl Vma {

@@ -3,6 +3,7 @@
  * waits. At SIGUSR1 both look whether it is as it was, and still the same
  * memory for both; it prints "FAIL WHAT" for each that is not, and "done, N
  * failures". FOLDER is there; for "files" it holds a file "mapped" of 64 KiB.
+ * "huge" needs seven free huge pages of 2 MiB.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -293,6 +294,43 @@ static void check_files(void)
 	expect(holds(file.in_memory, 3, 16), "a deleted file in memory");
 }
 
+#define HUGE ((size_t)2 << 20)
+
+static struct {
+	char *own, *anonymous;
+	int fd;
+	char *mapped;
+} huge;
+
+static void make_huge(const char *folder)
+{
+	(void)folder;
+	huge.own = map(2 * HUGE, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	fill(huge.own + HUGE, 1, HUGE);
+	huge.anonymous =
+		map(2 * HUGE, READ_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	fill(huge.anonymous + HUGE + 64, 2, 100000);
+	note_in(huge.anonymous + HUGE);
+	huge.fd = must(memfd_create("huge", MFD_HUGETLB | MFD_ALLOW_SEALING), "memfd_create");
+	must(ftruncate(huge.fd, 2 * HUGE), "ftruncate");
+	huge.mapped = map(HUGE, READ_WRITE, MAP_SHARED, huge.fd, HUGE);
+	fill(huge.mapped + 64, 3, 5000);
+	note_in(huge.mapped);
+	must(fcntl(huge.fd, F_ADD_SEALS, F_SEAL_SHRINK), "F_ADD_SEALS");
+}
+
+static void check_huge(void)
+{
+	expect(holds(huge.own + HUGE, 1, HUGE), "huge pages of its own");
+	huge.own[HUGE] += is_child ? 1 : 2;
+	expect(huge.own[HUGE] == (char)(pattern(1, 0) + (is_child ? 1 : 2)), "they are shared");
+	huge.own[HUGE] = pattern(1, 0);
+	expect(holds(huge.anonymous + HUGE + 64, 2, 100000), "shared huge pages");
+	expect(holds(huge.mapped + 64, 3, 5000), "huge pages of a memfd");
+	expect(fcntl(huge.fd, F_GET_SEALS) == F_SEAL_SHRINK, "the seals of huge pages");
+	expect(size_of(huge.fd) == 2 * (off_t)HUGE, "the size of a memfd of huge pages");
+}
+
 static const struct {
 	const char *name;
 	void (*make)(const char *folder);
@@ -301,7 +339,9 @@ static const struct {
 	{ "anonymous", make_anonymous, check_anonymous },
 	{ "memfd", make_memfd, check_memfd },
 	{ "files", make_files, check_files },
+	{ "huge", make_huge, check_huge },
 };
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static void write_notes(int number)
 {
@@ -345,10 +385,10 @@ int main(int argc, char **argv)
 	size_t kind = 0;
 	pid_t pid;
 
-	while (kind < 3 && (argc != 3 || strcmp(argv[2], kinds[kind].name) != 0))
+	while (kind < KINDS && (argc != 3 || strcmp(argv[2], kinds[kind].name) != 0))
 		kind++;
-	if (kind == 3) {
-		fprintf(stderr, "usage: shared FOLDER anonymous|memfd|files\n");
+	if (kind == KINDS) {
+		fprintf(stderr, "usage: shared FOLDER anonymous|memfd|files|huge\n");
 		return 2;
 	}
 	talk = (void *)map(sizeof(*talk), READ_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -55,8 +55,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// `unlinked` is the file system of memory without a path.
-    pub(super) fn of(file: &File<'_>, unlinked: Option<GuestVirt>) -> Result<Self, KernelError> {
+    /// `unlinked` are the file systems of memory without a path.
+    pub(super) fn of(file: &File<'_>, unlinked: &[GuestVirt]) -> Result<Self, KernelError> {
         // Nothing can be done with it but to find it.
         if file.flags()? & O_PATH != 0 {
             return Ok(Self::Path);
@@ -69,8 +69,7 @@ impl Kind {
         let Some(inode) = file.inode()? else {
             return Ok(Self::Unsupported("a file without inode".into()));
         };
-        let file_system = inode.sb()?.map(|file_system| file_system.addr());
-        if file_system.is_some() && file_system == unlinked {
+        if inode.sb()?.is_some_and(|file_system| unlinked.contains(&file_system.addr())) {
             return Ok(Self::Memory);
         }
         Ok(Self::Unsupported(match inode.mode()? & S_IFMT {

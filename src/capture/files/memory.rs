@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::kernel::KernelError;
-use crate::linux::{Dentry, File, Inode, ShmemInodeInfo, Struct};
+use crate::linux::{Dentry, File, HugetlbfsInodeInfo, Inode, ShmemInodeInfo, Struct};
 use crate::memory::GuestVirt;
 use crate::snapshot::{Id, KernelString, OpenFileKind, SharedMemory};
 
@@ -14,16 +14,18 @@ use super::super::error::CaptureError;
 use super::super::obstacle::{Obstacles, Subject};
 use super::super::pages::MemoryPages;
 use super::Files;
+use super::kind::Kind;
 use super::outside::{Shared, Thing};
 
 /// What names of `memfd_create()` begin with.
 const MEMFD: &[u8] = b"memfd:";
-/// The name of shared anonymous memory.
-const ZERO: &[u8] = b"dev/zero";
+/// The names of shared anonymous memory, the second that of huge pages.
+const ANONYMOUS: [&[u8]; 2] = [b"dev/zero", b"anon_hugepage"];
 
 /// Shared memory that was read.
 pub(super) struct Memory<'k> {
     inode: Inode<'k>,
+    huge_page_bits: Option<u8>,
     dentry: Dentry<'k>,
     subject: Subject,
     holder: String,
@@ -63,15 +65,21 @@ impl<'k> Files<'k> {
         let name = match given.strip_prefix(MEMFD) {
             Some(name) => name.to_vec(),
             // As `/proc/PID/maps` shows it, and CRIU has it.
-            None if given == ZERO => [b"/", ZERO].concat(),
+            None if ANONYMOUS.contains(&given.as_slice()) => [b"/", given.as_slice()].concat(),
             None => {
                 let name = KernelString::from(given);
                 obstacles.add(format!("{holder} is memory of the kernel's own ({name})"));
                 return Ok(None);
             }
         };
-        let info = ShmemInodeInfo::of(&inode)?;
-        let swapped = info.swapped()?;
+        let huge_page_bits = file.huge_page_bits()?;
+        let (seals, swapped) = match huge_page_bits {
+            Some(_) => (HugetlbfsInodeInfo::of(&inode)?.seals()?, 0),
+            None => {
+                let info = ShmemInodeInfo::of(&inode)?;
+                (info.seals()?, info.swapped()?)
+            }
+        };
         obstacles.add_if(swapped != 0, format!("{swapped} pages of {holder} are swapped out"));
         let id = self.tables.memories.push(SharedMemory {
             name: name.into(),
@@ -79,18 +87,29 @@ impl<'k> Files<'k> {
             gid: inode.gid()?,
             mode: inode.mode()?,
             size: inode.size()?,
-            seals: info.seals()?,
+            seals,
+            huge_page_bits,
             pages: Vec::new(),
         });
         self.memory_ids.insert(inode.addr(), id);
         self.memories.push(Memory {
             inode,
+            huge_page_bits,
             dentry,
             subject: obstacles.subject(),
             holder: holder.to_owned(),
             references: HashMap::new(),
         });
         Ok(Some(id))
+    }
+
+    /// Whether an open file is what the kernel makes for an anonymous mapping of
+    /// huge pages.
+    pub(in super::super) fn is_anonymous(&self, file: &File<'k>) -> Result<bool, KernelError> {
+        let dentry = file.path()?.dentry()?;
+        let name = dentry.map_or(Ok(Vec::new()), |dentry| dentry.name_bytes())?;
+        let is_memory = matches!(Kind::of(file, &self.unlinked)?, Kind::Memory);
+        Ok(is_memory && ANONYMOUS.contains(&name.as_slice()))
     }
 
     /// Notes that a descriptor or an area refers to an open file of `memory`.
@@ -103,7 +122,7 @@ impl<'k> Files<'k> {
 
 impl<'k> Memory<'k> {
     pub(super) fn pages(&self) -> MemoryPages<'k> {
-        MemoryPages::of(self.inode)
+        MemoryPages::new(self.inode, self.huge_page_bits)
     }
 
     /// Notes the memory, where others may have it, too. `is_certain` says that

@@ -78,8 +78,8 @@ pub(super) struct Files<'k> {
     memory_ids: HashMap<GuestVirt, Id<SharedMemory>>,
     /// What is known of it in the guest, in the order of `tables.memories`.
     memories: Vec<Memory<'k>>,
-    /// The file system that it lies in, by address.
-    unlinked: Option<GuestVirt>,
+    /// The file systems that it lies in, by address.
+    unlinked: Vec<GuestVirt>,
     /// Deleted files that are mapped as shared and writable.
     mapped_ghosts: Vec<MappedGhost>,
     /// Deleted files by the address of their inode, and how large they may be,
@@ -147,7 +147,7 @@ impl<'k> Files<'k> {
             ends: Vec::new(),
             memory_ids: HashMap::new(),
             memories: Vec::new(),
-            unlinked: unlinked_files(kernel)?.map(|file_system| file_system.addr()),
+            unlinked: unlinked_files(kernel)?.iter().map(Struct::addr).collect(),
             mapped_ghosts: Vec::new(),
             ghosts: HashMap::new(),
             ghost_limit,
@@ -270,7 +270,7 @@ impl<'k> Files<'k> {
         holder: &str,
         obstacles: &mut Obstacles,
     ) -> Result<Option<Mapped>, CaptureError> {
-        match Kind::of(file, self.unlinked)? {
+        match Kind::of(file, &self.unlinked)? {
             Kind::Unsupported(what) => {
                 obstacles.add(format!("{holder} is {what}"));
                 Ok(None)
@@ -315,7 +315,7 @@ impl<'k> Files<'k> {
             }
             return Ok(Some(known));
         }
-        let kind = match Kind::of(file, self.unlinked)? {
+        let kind = match Kind::of(file, &self.unlinked)? {
             Kind::Memory => self.open_memory(file, holder, obstacles)?,
             Kind::Path => self.by_path(file, holder, obstacles)?,
             Kind::Pipe => self.pipe(file, holder, obstacles)?,

@@ -10,11 +10,13 @@ use super::plan::{PagePlan, PageRun};
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryPages<'k> {
     inode: Inode<'k>,
+    /// Of huge pages, their size as a power of two.
+    huge_page_bits: Option<u8>,
 }
 
 impl<'k> MemoryPages<'k> {
-    pub(in super::super) fn of(inode: Inode<'k>) -> Self {
-        Self { inode }
+    pub(in super::super) fn new(inode: Inode<'k>, huge_page_bits: Option<u8>) -> Self {
+        Self { inode, huge_page_bits }
     }
 
     /// Finds the pages; the processes that share the memory are frozen. All
@@ -32,7 +34,8 @@ impl<'k> MemoryPages<'k> {
         let mut plan = PagePlan::default();
         let mut room = ram;
         let Some(cache) = self.inode.mapping()? else { return Ok(plan) };
-        for CachedPages { first, count, place } in settled(|| cache.cached(entries))? {
+        for found in settled(|| cache.cached(entries))? {
+            let CachedPages { first, count, place } = self.in_base_pages(found);
             let end = first.saturating_add(count).min(size.div_ceil(PAGE_SIZE));
             let pages = end.saturating_sub(first);
             let CachedPlace::Memory(phys) = place else {
@@ -51,5 +54,18 @@ impl<'k> MemoryPages<'k> {
             plan.push(PageRun { virt, phys, len });
         }
         Ok(plan)
+    }
+
+    /// Up to 6.6 the page cache counts huge pages, each with one slot; later
+    /// what they consist of (`filemap_add_folio()`, `mm/filemap.c`).
+    fn in_base_pages(&self, found: CachedPages) -> CachedPages {
+        match self.huge_page_bits {
+            Some(bits) if found.count == 1 => {
+                let pages = 1_u64.checked_shl(bits.into()).map_or(1, |size| size / PAGE_SIZE);
+                let first = found.first.saturating_mul(pages);
+                CachedPages { first, count: pages, ..found }
+            }
+            _ => found,
+        }
     }
 }

@@ -113,6 +113,11 @@ fn check_vma(set: &ImageSet, vma: &VmaEntry, found: &mut ImageFindings<'_>) {
     require((vma.start | vma.end | vma.pgoff).is_multiple_of(PAGE_SIZE), "is not page-aligned");
     require(Protection::from_bits(vma.prot).is_some(), "has access rights that are not known");
     let has = |bits: u32| vma.flags & bits == bits;
+    if has(map::HUGETLB) {
+        let page = 1_u64 << (vma.flags >> map::HUGE_SHIFT);
+        require(page > PAGE_SIZE, "is of huge pages of no size");
+        require((vma.start | vma.end).is_multiple_of(page), "is not aligned to its huge pages");
+    }
     match vma.status & status::BACKINGS {
         status::ANON_PRIVATE => {
             let private = has(map::PRIVATE) != has(map::DROPPABLE);

@@ -3,11 +3,14 @@
 //! too, and restores it by `memfd_create()`.
 
 use super::super::container::{ImageKind, ImageWriter};
+use super::super::vma::huge_page_size;
 use super::super::{EncodeError, Images, pagemap, pages_id, proto};
 use super::owner;
 use crate::snapshot::{FileOwner, Id, OpenFile, SharedMemory, Snapshot};
 
 const O_RDWR: u32 = 2;
+/// `include/uapi/linux/memfd.h`
+const MFD_HUGETLB: u32 = 4;
 
 /// What is open of some memory.
 pub fn opened(
@@ -65,7 +68,7 @@ fn inode(id: Id<SharedMemory>, memory: &SharedMemory) -> proto::MemfdInodeEntry 
         shmid: number(id),
         seals: memory.seals,
         inode_id: number(id).into(),
-        hugetlb_flag: None,
+        hugetlb_flag: memory.huge_page_bits.map(|bits| MFD_HUGETLB | huge_page_size(bits)),
         mode: Some(memory.mode),
     }
 }

@@ -9,7 +9,8 @@ use crate::snapshot::{KernelString, PageRange};
 /// anonymous.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SharedMemory {
-    /// What `memfd_create()` was given; `/dev/zero` for anonymous memory.
+    /// What `memfd_create()` was given; `/dev/zero` for anonymous memory,
+    /// `/anon_hugepage` for that of huge pages.
     pub name: KernelString,
     /// Owner.
     pub uid: u32,
@@ -21,6 +22,8 @@ pub struct SharedMemory {
     pub size: u64,
     /// What may not be done to it any more: `F_SEAL_*`.
     pub seals: u32,
+    /// Of huge pages (`MFD_HUGETLB`), their size as a power of two.
+    pub huge_page_bits: Option<u8>,
     /// What is in it, by ascending offset; all else are holes.
     pub pages: Vec<PageRange>,
 }

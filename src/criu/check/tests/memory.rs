@@ -53,6 +53,9 @@ fn mistakes_in_address_spaces_are_found() {
         (|s| vmas(s, |v| v[3].status |= 1 << 12), image, "vmas"),
         (|s| vmas(s, |v| v.retain(|vma| vma.status & status::VDSO == 0)), image, "vmas"),
         (|s| vmas(s, |v| v[5].end = 1 << 47), image, "vmas"),
+        // Huge pages of no size, and two small ones that cannot be huge.
+        (|s| vmas(s, |v| v[2].flags |= vma::map::HUGETLB), image, "vmas"),
+        (|s| vmas(s, |v| v[2].flags |= vma::map::HUGETLB | 21 << 26), image, "vmas"),
         (|s| guard(s, |v| v[6].start = v[6].end), image, "vmas"),
         (|s| guard(s, |v| v[6].end += 3 * 4096), image, "vmas"),
         (|s| guard(s, |v| v[6].end -= 1), image, "vmas"),

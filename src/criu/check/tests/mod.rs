@@ -17,7 +17,7 @@ use crate::criu::container::{ImageReader, ImageWriter};
 use crate::criu::proto::*;
 use crate::criu::sample;
 use crate::criu::vma::{self, status};
-use crate::snapshot::PageRange;
+use crate::snapshot::{Id, PageRange};
 
 type Set = BTreeMap<String, Vec<u8>>;
 

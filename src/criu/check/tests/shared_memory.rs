@@ -39,6 +39,21 @@ fn memory_that_is_open_and_mapped_passes() {
 }
 
 #[test]
+fn memory_of_huge_pages_is_told_by_its_flags() {
+    let mut snapshot = sample::sharing();
+    let memory = snapshot.memories.get_mut(Id::new(0)).expect("the memory");
+    (memory.huge_page_bits, memory.size) = (Some(21), 4 << 20);
+    let mms: Vec<_> = snapshot.mms.iter().map(|(id, _)| id).collect();
+    let mm = snapshot.mms.get_mut(mms[0]).expect("an mm");
+    let area = mm.vmas.last_mut().expect("the area that maps it");
+    (area.huge_page_bits, area.offset, area.end) = (Some(21), 2 << 20, area.start + (2 << 20));
+    let set = check(&sample::image_set_of(&snapshot), CheckOptions::default()).expect("a good set");
+    // MAP_HUGE_2MB with MAP_HUGETLB and MFD_HUGETLB
+    assert_eq!(set.processes[0].mm.vmas[6].flags, 1 | 0x40000 | 21 << 26);
+    assert_eq!(set.memories[&1].hugetlb_flag, Some(4 | 21 << 26));
+}
+
+#[test]
 fn memory_without_bytes_needs_no_pages() {
     let mut set = good();
     inode(&mut set, |inode| inode.size = 0);
