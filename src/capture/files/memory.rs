@@ -134,7 +134,7 @@ impl<'k> Memory<'k> {
             may_be |= file.references()? > *known;
         }
         Ok(may_be.then_some(Shared {
-            thing: Thing::Memory(self.inode.addr()),
+            thing: Thing::Mapped(self.inode.addr()),
             subject: &self.subject,
             holder: &self.holder,
             what: "is memory",

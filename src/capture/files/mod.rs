@@ -4,6 +4,7 @@ mod budget;
 mod ghost;
 mod kind;
 mod lock;
+mod mapped;
 mod memory;
 mod outside;
 mod owner;
@@ -18,8 +19,8 @@ use crate::kernel::KernelError;
 use crate::linux::{File, Path, Struct, unlinked_files};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
-    Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, Mapped, OpenFile,
-    OpenFileKind, Pipe, SharedMemory, Snapshot, Table,
+    Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, OpenFile, OpenFileKind,
+    Pipe, SharedMemory, Snapshot, Table,
 };
 
 use super::Context;
@@ -30,6 +31,7 @@ use super::pages::MemoryPages;
 use budget::Budget;
 use kind::Kind;
 use lock::Locker;
+use mapped::MappedGhost;
 use memory::Memory;
 use outside::{Shared, Thing};
 
@@ -113,13 +115,6 @@ struct Tables {
     memories: Table<SharedMemory>,
     ghosts: Table<GhostFile>,
     locks: Vec<FileLock>,
-}
-
-/// A deleted file that processes write to by mapping it.
-struct MappedGhost {
-    subject: Subject,
-    holder: String,
-    inode: GuestVirt,
 }
 
 /// A file that is there as long as a process is.
@@ -260,43 +255,6 @@ impl<'k> Files<'k> {
         self.memories.iter().map(Memory::pages).collect()
     }
 
-    /// The file of an area of a process; `None` with an obstacle where it
-    /// cannot be saved. `is_written` says that the area is shared, and that it
-    /// can be written to.
-    pub(super) fn mapped(
-        &mut self,
-        file: &File<'k>,
-        is_written: bool,
-        holder: &str,
-        obstacles: &mut Obstacles,
-    ) -> Result<Option<Mapped>, CaptureError> {
-        match Kind::of(file, &self.unlinked)? {
-            Kind::Unsupported(what) => {
-                obstacles.add(format!("{holder} is {what}"));
-                Ok(None)
-            }
-            Kind::Memory => {
-                let memory = self.memory(file, holder, obstacles)?;
-                if let Some(memory) = memory {
-                    self.refers_to(memory, file);
-                }
-                Ok(memory.map(Mapped::Memory))
-            }
-            Kind::Path | Kind::Pipe => {
-                let Some(path) = self.path(&file.path()?, holder, obstacles)? else {
-                    return Ok(None);
-                };
-                let is_ghost = self.tables.paths.get(path).is_some_and(|path| path.ghost.is_some());
-                if let Some(inode) = file.inode()?.filter(|_| is_written && is_ghost) {
-                    let (subject, inode) = (obstacles.subject(), inode.addr());
-                    let ghost = MappedGhost { subject, holder: holder.to_owned(), inode };
-                    self.mapped_ghosts.push(ghost);
-                }
-                Ok(Some(Mapped::Path(path)))
-            }
-        }
-    }
-
     /// An open file; `None` with an obstacle where it cannot be saved.
     fn open_file(
         &mut self,
@@ -364,18 +322,5 @@ impl Held<'_> {
             what: "holds a lock",
             is_certain: false,
         }))
-    }
-}
-
-impl MappedGhost {
-    /// Notes the file; others that have it are looked for each time.
-    fn shared(&self) -> Shared<'_> {
-        Shared {
-            thing: Thing::Memory(self.inode),
-            subject: &self.subject,
-            holder: &self.holder,
-            what: "is a deleted file",
-            is_certain: false,
-        }
     }
 }

@@ -20,14 +20,14 @@ pub(super) enum Thing {
     Pipe(GuestVirt),
     /// This open file.
     File(GuestVirt),
-    /// Memory with this inode, open or mapped.
-    Memory(GuestVirt),
+    /// The file with this inode, also where it is only mapped.
+    Mapped(GuestVirt),
 }
 
 impl Thing {
     fn is(self, file: &File<'_>) -> Result<bool, KernelError> {
         Ok(match self {
-            Self::Pipe(inode) | Self::Memory(inode) => {
+            Self::Pipe(inode) | Self::Mapped(inode) => {
                 file.inode()?.is_some_and(|found| found.addr() == inode)
             }
             Self::File(addr) => file.addr() == addr,
@@ -117,13 +117,13 @@ fn held_by(
             }
         }
     }
-    let is_memory = |thing: &Thing| matches!(thing, Thing::Memory(_));
-    if things.iter().any(is_memory)
+    let is_mapped = |thing: &Thing| matches!(thing, Thing::Mapped(_));
+    if things.iter().any(is_mapped)
         && let Some(mm) = task.mm()?
     {
         for area in mm.vmas()? {
             let Some(file) = area.file()? else { continue };
-            for (held, thing) in held.iter_mut().zip(things).filter(|(_, thing)| is_memory(thing)) {
+            for (held, thing) in held.iter_mut().zip(things).filter(|(_, thing)| is_mapped(thing)) {
                 *held |= thing.is(&file)?;
             }
         }
