@@ -37,6 +37,8 @@ fn survey_thread(thread: &Task<'_>, obstacles: &mut Obstacles) -> Result<(), Cap
     let mut note = |present, what: &str| obstacles.add_if(present, format!("thread {tid} {what}"));
     note(thread.exit_state()? != 0, "has ended, but its process has not");
     note(thread.seccomp_mode()? != 0, "is restricted by seccomp");
+    let is_in_domain = thread.cred()?.map_or(Ok(false), |cred| cred.is_restricted_by_landlock())?;
+    note(is_in_domain, "is restricted by Landlock");
     note(!thread.io_uring()?.is_null(), "uses io_uring");
     note(undoes_semaphores(thread)?, "has SysV semaphore adjustments to undo");
     note(thread.policy()? == SCHED_DEADLINE, "has a deadline scheduling policy");

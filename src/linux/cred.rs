@@ -43,6 +43,8 @@ kernel_struct! {
         group_info: Ptr<GroupInfo<'k>> = ["group_info"],
         /// The user namespace that gives them meaning.
         user_ns: GuestVirt = ["user_ns"],
+        /// The parts of the security modules, one behind the other.
+        security: GuestVirt = ["security"],
     }
 }
 

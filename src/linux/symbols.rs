@@ -51,6 +51,8 @@ pub static DECLARATIONS: Declarations = Declarations {
         PipeBuffer::declaration(),
         Cred::declaration(),
         GroupInfo::declaration(),
+        LsmBlobSizes::declaration(),
+        LandlockCred::declaration(),
         UtsNamespace::declaration(),
         IpcNamespace::declaration(),
         MntNamespace::declaration(),
@@ -101,6 +103,8 @@ pub static DECLARATIONS: Declarations = Declarations {
         SymbolDecl { name: "timekeeper", names: &["timekeeper_data", "tk_core"], optional: false },
         optional(&["fpu_kernel_xstate_size"]),
         optional(&["xfeatures_mask_all"]),
+        optional(&["landlock_blob_sizes"]),
+        optional(&["landlock_initialized"]),
         // What tells one kind of open file from another: `file.f_op`.
         optional(&["memory_fops"]),
         optional(&["null_fops"]),

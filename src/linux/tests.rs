@@ -32,15 +32,20 @@ const READS_MAX: u64 = 100_000;
 struct Toy {
     tables: Vec<u8>,
     arena: Vec<u8>,
-    page_offset_base: u64,
+    /// Variables of the kernel, by where they lie.
+    variables: Vec<(u64, u64)>,
     reads: Arc<AtomicU64>,
 }
 
 impl Toy {
     fn byte(&self, at: u64) -> u8 {
-        let variable = at.wrapping_sub(self.page_offset_base);
+        let of = |(start, value): &(u64, u64)| {
+            value.to_le_bytes().get(usize::try_from(at.checked_sub(*start)?).ok()?).copied()
+        };
+        if let Some(byte) = self.variables.iter().find_map(of) {
+            return byte;
+        }
         match at {
-            _ if variable < 8 => PAGE_OFFSET.to_le_bytes()[variable as usize],
             ARENA.. if at < ARENA + ARENA_SIZE => self.arena[(at - ARENA) as usize],
             _ => self.tables.get(at as usize).copied().unwrap_or(0),
         }
@@ -71,7 +76,12 @@ impl Backing for Toy {
 
 /// Does something with each real kernel, its RAM holding `arena`; counts what
 /// each reads.
-fn with_each_kernel(arena: &[u64], mut walk: impl FnMut(&Kernel)) {
+fn with_each_kernel(arena: &[u64], walk: impl FnMut(&Kernel)) {
+    with_each_kernel_and(&[], arena, walk);
+}
+
+/// The same with these values of variables, where the kernel has them.
+fn with_each_kernel_and(variables: &[(&str, u64)], arena: &[u64], mut walk: impl FnMut(&Kernel)) {
     let profiles: Vec<_> = ProfileLibrary::built_in().all().collect();
     assert!(profiles.len() >= 4, "the profiles are built in");
     for known in profiles {
@@ -88,12 +98,13 @@ fn with_each_kernel(arena: &[u64], mut walk: impl FnMut(&Kernel)) {
         let mut arena: Vec<u8> = arena.iter().flat_map(|word| word.to_le_bytes()).collect();
         arena.resize(ARENA_SIZE as usize, 0);
         let reads = Arc::new(AtomicU64::new(0));
-        let toy = Toy {
-            tables,
-            arena,
-            page_offset_base: known.profile.symbols["page_offset_base"] - 0xffff_ffff_8000_0000,
-            reads: reads.clone(),
+        let place = |(name, value): (&str, u64)| {
+            let place = known.profile.symbols.get(name)?;
+            Some((place - 0xffff_ffff_8000_0000, value))
         };
+        let variables = variables.iter().copied().chain([("page_offset_base", PAGE_OFFSET)]);
+        let variables = variables.filter_map(place).collect();
+        let toy = Toy { tables, arena, variables, reads: reads.clone() };
         let region = Region { start: GuestPhys::new(0), len: RAM, backing: Box::new(toy) };
         let located = Located {
             kaslr_offset: 0,
@@ -150,6 +161,7 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
         }
     }
     let _ = GroupInfo::at(kernel, at)?.groups();
+    let _ = Cred::at(kernel, at)?.is_restricted_by_landlock();
     let path = Path::at(kernel, at)?;
     let _ = path.resolve(&path);
     let _ = path.display(&Path::at(kernel, at.wrapping_add(64))?);
@@ -165,6 +177,34 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     let _ = task.user_regs().map(|regs| regs.cs());
     let _ = task.threads().map(|threads| threads.collect::<Result<Vec<_>, _>>());
     Ok(())
+}
+
+#[test]
+fn landlock_restricts_those_who_have_a_domain() {
+    let is_restricted = |is_on, word: u64| {
+        let mut restricted = Vec::new();
+        let variables = [("landlock_initialized", is_on), ("landlock_blob_sizes", 8)];
+        with_each_kernel_and(&variables, &[word; 512], |kernel| {
+            let cred = Cred::at(kernel, at(0)).unwrap();
+            let has_landlock = kernel.symbol("landlock_initialized").is_some();
+            assert_eq!(has_landlock, !kernel.release().starts_with("5.10."));
+            let is = cred.is_restricted_by_landlock().unwrap();
+            if has_landlock {
+                restricted.push(is);
+            } else {
+                assert!(!is, "there is no Landlock in {}", kernel.release());
+            }
+        });
+        assert!(restricted.len() >= 3 && restricted.iter().all(|is| *is == restricted[0]));
+        restricted[0]
+    };
+    // Credentials whose modules' parts lie where all words point to that place,
+    // or where all are 0.
+    let (pointers, zeros) = (at(256).get(), PAGE_OFFSET + 0x3800);
+    assert!(is_restricted(1, pointers));
+    assert!(!is_restricted(1, zeros));
+    assert!(!is_restricted(0, pointers), "it is switched off");
+    assert!(!is_restricted(1, 0), "there are no security modules");
 }
 
 proptest! {

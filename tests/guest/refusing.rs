@@ -3,7 +3,9 @@
 use crate::harness::{Guest, Job, TestKernel, guests, ovmigrate, refused, wait_for};
 
 /// What is made, Python statements that make it, and what it is to be called.
-const UNSUPPORTED: [(&str, &str, &str); 16] = [
+type Case = (&'static str, &'static str, &'static str);
+
+const UNSUPPORTED: [Case; 16] = [
     ("epoll", "x = select.epoll()", "an epoll instance"),
     ("a socket", "x = socket.socket()", "a socket"),
     // What a process has a part in that is not saved.
@@ -62,14 +64,30 @@ const UNSUPPORTED: [(&str, &str, &str); 16] = [
     ),
 ];
 
-/// The same for kernels since 6.10.
-const UNSUPPORTED_SINCE_6_10: [(&str, &str, &str); 1] = [(
-    "sealed memory (mseal)",
-    "import ctypes; x = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); \
-     at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(x))); \
-     assert ctypes.CDLL(None).syscall(462, at, ctypes.c_size_t(4096), 0) == 0",
-    "sealed (mseal)",
-)];
+/// The same for some kernels only.
+const UNSUPPORTED_ON: [(&[&str], Case); 2] = [
+    (
+        &["6.1", "6.12", "7.2"],
+        (
+            "a Landlock domain",
+            // landlock_create_ruleset(LANDLOCK_ACCESS_FS_MAKE_SYM), landlock_restrict_self()
+            "import ctypes; l = ctypes.CDLL(None); l.prctl(38, 1, 0, 0, 0); \
+             x = l.syscall(444, ctypes.byref(ctypes.c_uint64(1 << 12)), ctypes.c_size_t(8), 0); \
+             assert x > 0 and l.syscall(446, x, 0) == 0; os.close(x)",
+            "is restricted by Landlock",
+        ),
+    ),
+    (
+        &["6.12", "7.2"],
+        (
+            "sealed memory (mseal)",
+            "import ctypes; x = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); \
+             at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(x))); \
+             assert ctypes.CDLL(None).syscall(462, at, ctypes.c_size_t(4096), 0) == 0",
+            "sealed (mseal)",
+        ),
+    ),
+];
 
 fn start<'a>(guests: &'a crate::harness::Guests, statement: &str) -> Job<'a> {
     let script = format!(
@@ -86,9 +104,9 @@ fn start<'a>(guests: &'a crate::harness::Guests, statement: &str) -> Job<'a> {
 #[test]
 fn what_is_not_supported_is_named_and_the_process_runs_on() {
     let guests = guests();
-    let newer = ["6.12", "7.2"].contains(&TestKernel::chosen().release);
-    let since: &[_] = if newer { &UNSUPPORTED_SINCE_6_10 } else { &[] };
-    for (state, statement, name) in UNSUPPORTED.iter().chain(since) {
+    let kernel = TestKernel::chosen().release;
+    let here = UNSUPPORTED_ON.iter().filter(|(kernels, _)| kernels.contains(&kernel));
+    for (state, statement, name) in UNSUPPORTED.iter().chain(here.map(|(_, case)| case)) {
         let job = start(&guests, statement);
         let message = guests.save(job.pid, &[]).failure();
         assert!(message.contains(name), "{statement}: {name:?} is not in {message}");
