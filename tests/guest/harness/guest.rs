@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::access;
 use super::job::Job;
-use super::{KernelLog, TestKernel, ovmigrate, programs};
+use super::{KernelLog, TestKernel, ovmigrate, programs, wait_for};
 
 const VM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/qemu-scripts/vm");
 /// What tests put into the guest lies here.
@@ -176,6 +176,28 @@ impl Guest {
     pub fn info(&self) -> Value {
         let output = vm(&["info", self.name]);
         serde_json::from_slice(&output.stdout).expect("vm info prints JSON")
+    }
+
+    /// The lines of `/proc/PID/stat` of all processes that run a program of
+    /// `tests/programs`.
+    pub fn running(&self, program: &str) -> String {
+        self.each_that_runs(program, "cat /proc/$pid/stat")
+    }
+
+    /// Ends all processes that run a program of `tests/programs`.
+    #[track_caller]
+    pub fn end_all(&self, program: &str) {
+        self.each_that_runs(program, "kill -KILL $pid");
+        wait_for("the tree is gone", || self.running(program).is_empty().then_some(()));
+    }
+
+    fn each_that_runs(&self, program: &str, command: &str) -> String {
+        let find = "find /proc/[0-9]*/exe -maxdepth 0 -lname";
+        self.sh(&format!(
+            "for exe in $({find} '*/{program}' 2>/dev/null); do \
+                 pid=${{exe#/proc/}}; pid=${{pid%/exe}}; {command}; \
+             done 2>/dev/null; true"
+        ))
     }
 
     /// Makes the process one that is ended with the test.

@@ -94,6 +94,20 @@ impl Guests {
         self.copy_from(&self.source, paths);
     }
 
+    /// Copies files and folders of the source, with all that is in them, to the
+    /// same paths in the destination: modes, owners and times as well.
+    #[track_caller]
+    pub fn copy_whole(&self, paths: &[&str]) {
+        const ARCHIVE: &str = "/var/tmp/ovmigrate-tests.tar";
+        let here = self.folder.join("copy.tar");
+        self.source.sh(&format!("tar -cPf {ARCHIVE} {}", paths.join(" ")));
+        self.source.pull(ARCHIVE, &here);
+        self.destination.push(&here, ARCHIVE);
+        self.destination.sh(&format!("tar -xpPf {ARCHIVE} && rm {ARCHIVE}"));
+        self.source.sh(&format!("rm {ARCHIVE}"));
+        fs::remove_file(here).unwrap();
+    }
+
     /// Copies files of a VM to the same paths in the destination.
     #[track_caller]
     pub fn copy_from(&self, source: &Guest, paths: &[&str]) {

@@ -88,22 +88,13 @@ impl Job<'_> {
     /// The lines of `/proc/PID/stat` of all processes of the guest that run a
     /// program of `tests/programs`.
     pub fn running(&self, program: &str) -> String {
-        self.each_that_runs(program, "cat ${exe%exe}stat")
+        self.guest.running(program)
     }
 
     /// Ends all processes that run a program of `tests/programs`.
     #[track_caller]
     pub fn end_all(&self, program: &str) {
-        self.each_that_runs(program, "kill -KILL $(basename ${exe%/exe})");
-        wait_for("the tree is gone", || self.running(program).is_empty().then_some(()));
-    }
-
-    fn each_that_runs(&self, program: &str, command: &str) -> String {
-        self.guest.sh(&format!(
-            "for exe in /proc/[0-9]*/exe; do \
-                 case $(readlink $exe) in */{program}) {command};; esac; \
-             done 2>/dev/null; true"
-        ))
+        self.guest.end_all(program);
     }
 
     /// Saves it in the source, restores it in the destination, and returns it

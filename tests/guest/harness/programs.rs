@@ -9,7 +9,7 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs");
 /// made of the source, linked statically so that it needs nothing there.
 pub fn built(name: &str) -> PathBuf {
     let source = Path::new(SOURCES).join(name);
-    if source.exists() {
+    if source.is_file() {
         return source;
     }
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
