@@ -20,6 +20,7 @@ mod lying;
 mod machines;
 mod migrating;
 mod profiles;
+mod programs;
 mod random;
 mod refusing;
 mod restoring;

@@ -1,0 +1,91 @@
+//! Real programs that are moved while they work, and end with the right answer.
+
+use std::fs;
+
+use crate::harness::{Guests, Job, guests, kept, wait_for};
+
+const FOLDER: &str = "/var/tmp/ovmigrate-tests/work";
+
+/// The programs have a folder to work in, empty in both VMs.
+fn prepare(guests: &Guests) {
+    for guest in [&guests.source, &guests.destination] {
+        guest.sh(&format!("rm -rf {FOLDER}; mkdir -p {FOLDER}"));
+    }
+}
+
+/// Moves a process and its descendants, with the files that they work on as
+/// those were when it was saved.
+fn moved<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
+    guests.save(job.pid, &[]).stdout();
+    guests.copy_whole(&[FOLDER, &job.log]);
+    guests.restore().stdout();
+    guests.destination.adopt(job.pid);
+    Job { guest: &guests.destination, pid: job.pid, log: job.log.clone() }
+}
+
+/// The last line that it prints, when it has ended.
+fn answer(job: &Job<'_>) -> String {
+    job.wait_for_end();
+    job.log().lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn sort_finds_its_temporary_files() {
+    const LINES: u32 = 1_000_000;
+    let guests = guests();
+    prepare(&guests);
+    // All numbers up to LINES, each once.
+    let text: String = (0..LINES)
+        .map(|line| format!("{}\n", u64::from(line) * 48_271 % u64::from(LINES) + 1))
+        .collect();
+    let here = guests.folder.join("numbers");
+    fs::write(&here, text).unwrap();
+    guests.source.push(&here, &format!("{FOLDER}/numbers"));
+    let sort = ["sort", "-n", "-S", "512K", "-T", FOLDER, "--parallel=2", "-o"];
+    let files = [&format!("{FOLDER}/sorted") as &str, &format!("{FOLDER}/numbers")];
+    let job = guests.source.spawn(&[&sort[..], &files].concat());
+    wait_for("it has temporary files", || {
+        let count = job.guest.sh(&format!("ls {FOLDER} | grep -c ^sort[A-Z0-9] || true"));
+        (count.trim().parse::<u32>().expect("a number") >= 3).then_some(())
+    });
+    let moved = moved(&guests, &job);
+    assert_eq!(answer(&moved), "");
+    guests.destination.sh(&format!("seq 1 {LINES} | cmp - {FOLDER}/sorted"));
+    assert_eq!(guests.destination.sh(&format!("ls {FOLDER}")), "numbers\nsorted\n");
+    kept(&["sort of a large file, with temporary files"]);
+}
+
+#[test]
+fn a_perl_program_has_all_its_timers() {
+    const TICKS: u64 = 300;
+    let guests = guests();
+    prepare(&guests);
+    let script = guests.source.program("timers.pl");
+    guests.destination.program("timers.pl");
+    let command = ["perl", &script, &TICKS.to_string()];
+    let moved = moved(&guests, &guests.source.spawn(&command).once_it_prints("tick 20\n"));
+    let sum: u64 = (1..=TICKS).map(|number| number * number).sum();
+    assert_eq!(answer(&moved), format!("sum {sum}"));
+    let log = moved.log();
+    let ticks: Vec<_> = log.lines().filter(|line| line.starts_with("tick")).collect();
+    let expected: Vec<_> = (10..=TICKS).step_by(10).map(|tick| format!("tick {tick}")).collect();
+    assert_eq!(ticks, expected);
+    kept(&["a Perl program with timers"]);
+}
+
+#[test]
+fn a_pool_of_python_processes_finishes_its_tasks() {
+    let guests = guests();
+    prepare(&guests);
+    let script = guests.source.program("pool.py");
+    guests.destination.program("pool.py");
+    let command = ["python3", &script, "200", "500"];
+    let moved = moved(&guests, &guests.source.spawn(&command).once_it_prints("task 5\n"));
+    // As many primes as there are below 100,000.
+    assert_eq!(answer(&moved), "primes 9592 9592");
+    let log = moved.log();
+    let tasks: Vec<_> = log.lines().filter(|line| line.starts_with("task")).collect();
+    let expected: Vec<_> = (1..=200).map(|task| format!("task {task}")).collect();
+    assert_eq!(tasks, expected);
+    kept(&["a Python pool of processes, with pipes, semaphores and shared memory"]);
+}
