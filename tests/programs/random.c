@@ -290,10 +290,10 @@ static void make_child(int member)
 /* What it has with its next child, which is told from other children by that. */
 static void make_between(void)
 {
-	static void (*const makers[])(void) = { make_pair, make_pair, make_shared_offset };
+	static void (*const makers[])(void) = { make_pair, make_pair, make_shared_offset, make_shared_memory };
 
-	for (int i = (int)draw(4); i > 0; i--)
-		makers[draw(3)]();
+	for (int i = (int)draw(5); i > 0; i--)
+		makers[draw(4)]();
 }
 
 static void part_from_child(void)

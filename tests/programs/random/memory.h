@@ -155,3 +155,55 @@ static void make_file_memory(void)
 	if (chance(60))
 		part_memory(thing);
 }
+
+/*
+ * Made before the fork: what the one writes the other reads. `number`: whether
+ * this is the child, which is asked after its parent.
+ */
+static void check_shared_memory(struct thing *thing)
+{
+	volatile int *board = (volatile int *)thing->memory;
+
+	check_protection(thing);
+	for (int page = 1; page < pages(thing); page++)
+		if (thing->stamps[page] && !holds(thing->memory + page * 4096L, content(thing, thing->stamps[page]), 0, 4096))
+			lost("%s: page %d of %d is not what it was", thing->kind, page, pages(thing));
+	if (thing->number)
+		expect("what the parent has written", *board, self.asked);
+	else
+		*board = self.asked;
+}
+
+static int adopt_shared_memory(struct thing *thing)
+{
+	thing->number = 1;
+	return 1;
+}
+
+static void make_shared_memory(void)
+{
+	struct thing *thing = add("shared memory", check_shared_memory);
+	int kind = (int)draw(3), fd = -1;
+
+	thing->number = 0;
+	thing->size = (1 + draw(MAX_PAGES / 2)) * 4096L;
+	if (kind == 1)
+		fd = (int)must(memfd_create("random", 0), "memfd_create");
+	if (kind == 2) {
+		fd = (int)must(open(thing->path, O_RDWR | O_CREAT | O_EXCL, 0600), thing->path);
+		must(chance(50) ? 0 : unlink(thing->path), "unlink");
+	}
+	if (fd >= 0)
+		must(ftruncate(fd, thing->size), "ftruncate");
+	thing->memory = mmap(NULL, (size_t)thing->size, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+	must(thing->memory == MAP_FAILED ? -1 : 0, "mmap");
+	if (fd >= 0 && chance(50))
+		close(fd);
+	for (int page = 1; page < pages(thing); page++)
+		if (chance(60))
+			stamp(thing, page, (uint8_t)(2 + draw(250)));
+	thing->flags[0] = PROT_READ | PROT_WRITE;
+	thing->flags[1] = MAP_SHARED;
+	thing->adopt = adopt_shared_memory;
+}
