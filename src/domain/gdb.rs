@@ -92,6 +92,7 @@ impl Pause<'_> {
         if messages.is_empty() {
             return Ok(());
         }
+        self.domain().pause.stub_opens()?;
         let qmp = &mut self.domain().qmp();
         let stub = match &mut self.stub {
             Some(stub) => stub,

@@ -9,6 +9,9 @@
 //! libvirt, opened before anything is paused. Calls on two connections have no
 //! order, so there it is the child that stops and continues the VM, when told
 //! by the pipe, and at our end too.
+//!
+//! What QEMU's gdb stub has not read by our end it would read once the VM runs,
+//! and stop it again: the child closes a stub of ours first.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -25,11 +28,15 @@ use nix::unistd::{self, ForkResult, Pid};
 
 use super::error::{DomainError, Result};
 use super::libvirt::{LibvirtAddress, LibvirtDomain, State};
+use super::qmp::human;
 
 /// What the keeper sends to QEMU, and what it looks for in the answers to know
 /// that QEMU has read it: closing a socket with unread answers would make QEMU
 /// hang up first.
 const CONTINUE: &[u8] = b"\n{\"execute\":\"cont\",\"id\":\"ovmigrate-keeper\"}\n";
+/// What it sends before where our stub may be open.
+const CLOSE_STUB: &[u8] = b"\n{\"execute\":\"human-monitor-command\",\"arguments\":\
+                           {\"command-line\":\"gdbserver none\"}}\n";
 const ANSWERED: &[u8] = b"ovmigrate-keeper";
 
 /// How long the keeper waits for each part of the answer.
@@ -43,6 +50,18 @@ const LIBVIRT_LIMIT: Duration = Duration::from_secs(60);
 /// daemon may be restarting.
 const CONTINUE_LIMIT: Duration = Duration::from_secs(120);
 const CONTINUE_RETRY: Duration = Duration::from_millis(200);
+
+/// What the keeper is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// The VM runs, or is to be continued.
+    Runs,
+    /// It is paused by us from now on, or is to be.
+    Paused,
+    /// Within a pause, QEMU's gdb stub is opened by us.
+    StubOpens,
+}
 
 /// How the VM is continued from another process.
 #[derive(Debug, Clone, Copy)]
@@ -128,10 +147,10 @@ impl Keeper {
         }
     }
 
-    /// Tells whether the VM is paused by us from now on, or is to be.
-    pub fn tell(&self, paused: bool) -> io::Result<()> {
+    /// Tells it what comes next.
+    pub fn tell(&self, order: Order) -> io::Result<()> {
         let Some(pipe) = &self.pipe else { return Ok(()) };
-        unistd::write(pipe, &[u8::from(paused)])?;
+        unistd::write(pipe, &[order as u8])?;
         Ok(())
     }
 }
@@ -155,12 +174,14 @@ fn keep([pipe, answers]: [RawFd; 2], claim: RawFd, continuation: Continuation<'_
         Continuation::Qmp(qmp) => {
             leave_parent([pipe, answers, -1, claim, qmp.as_raw_fd()]);
             answer(&[DONE]);
-            let mut paused = false;
-            while let Some(told) = next_order() {
-                paused = told;
+            let mut last = Order::Runs;
+            while let Some(order) = next_order() {
+                last = order;
             }
-            if paused {
-                continue_by_qmp(QMP);
+            match last {
+                Order::Runs => {}
+                Order::Paused => continue_by_qmp(QMP, &[CONTINUE]),
+                Order::StubOpens => continue_by_qmp(QMP, &[CLOSE_STUB, CONTINUE]),
             }
         }
         Continuation::Libvirt(address) => {
@@ -232,13 +253,16 @@ fn answer(text: &[u8]) {
     unsafe { libc::write(ANSWERS, text.as_ptr().cast(), text.len().min(ANSWER_MAX)) };
 }
 
-/// Whether the VM is to be, or is, paused by the parent; `None` at its end.
-fn next_order() -> Option<bool> {
-    let mut paused = 0_u8;
+/// What the parent says; `None` at its end.
+fn next_order() -> Option<Order> {
+    let mut order = 0_u8;
     loop {
         // SAFETY: one byte is read into a local variable.
-        match unsafe { libc::read(PIPE, (&raw mut paused).cast(), 1) } {
-            1 => return Some(paused != 0),
+        match unsafe { libc::read(PIPE, (&raw mut order).cast(), 1) } {
+            1 => {
+                let orders = [Order::Runs, Order::Paused, Order::StubOpens];
+                return orders.into_iter().find(|known| *known as u8 == order);
+            }
             // SAFETY: the location of this thread's errno is always valid.
             -1 if unsafe { *libc::__errno_location() } == libc::EINTR => {}
             _ => return None,
@@ -247,9 +271,11 @@ fn next_order() -> Option<bool> {
 }
 
 /// Continues a VM through a connection to its monitor.
-fn continue_by_qmp(qmp: RawFd) {
-    // SAFETY: the pointer is to a constant of the length given.
-    unsafe { libc::send(qmp, CONTINUE.as_ptr().cast(), CONTINUE.len(), libc::MSG_NOSIGNAL) };
+fn continue_by_qmp(qmp: RawFd, commands: &[&[u8]]) {
+    for command in commands {
+        // SAFETY: the pointer is to a constant of the length given.
+        unsafe { libc::send(qmp, command.as_ptr().cast(), command.len(), libc::MSG_NOSIGNAL) };
+    }
     await_answer(qmp);
 }
 
@@ -260,16 +286,20 @@ fn keep_domain(address: &LibvirtAddress) {
         Err(e) => return answer_with(Err(e)),
     };
     answer_with(Ok(()));
-    let mut paused = false;
-    while let Some(told) = next_order() {
+    let (mut paused, mut stub) = (false, false);
+    while let Some(order) = next_order() {
+        let done = match order {
+            Order::Runs => domain.resume(),
+            Order::Paused => domain.suspend(),
+            Order::StubOpens => Ok(()),
+        };
         // Also where libvirt refuses: it may have been too late only.
-        paused |= told;
-        let done = if told { domain.suspend() } else { domain.resume() };
-        paused &= told || done.is_err();
+        paused = order != Order::Runs || (paused && done.is_err());
+        stub = order == Order::StubOpens;
         answer_with(done);
     }
     if paused {
-        continue_domain(domain, address);
+        continue_domain(domain, address, stub);
     }
 }
 
@@ -280,9 +310,10 @@ fn answer_with(result: Result<()>) {
     }
 }
 
-fn continue_domain(mut domain: LibvirtDomain, address: &LibvirtAddress) {
+fn continue_domain(mut domain: LibvirtDomain, address: &LibvirtAddress, mut stub: bool) {
     let deadline = Instant::now() + CONTINUE_LIMIT;
     while Instant::now() < deadline {
+        stub = stub && domain.command(&human("gdbserver none")).is_err();
         match domain.state() {
             Ok(State::Paused) if domain.resume().is_err() => {}
             Ok(_) => return,
@@ -347,8 +378,8 @@ mod tests {
     #[test]
     fn our_end_within_a_pause_continues_the_vm() {
         let (keeper, mut qmp) = keeper();
-        keeper.tell(false).unwrap();
-        keeper.tell(true).unwrap();
+        keeper.tell(Order::Runs).unwrap();
+        keeper.tell(Order::Paused).unwrap();
         let ending = std::thread::spawn(move || drop(keeper));
         let mut sent = vec![0; CONTINUE.len()];
         qmp.read_exact(&mut sent).unwrap();
@@ -363,10 +394,26 @@ mod tests {
     }
 
     #[test]
+    fn our_end_while_a_stub_is_open_closes_it_first() {
+        let (keeper, mut qmp) = keeper();
+        keeper.tell(Order::Paused).unwrap();
+        keeper.tell(Order::StubOpens).unwrap();
+        let ending = std::thread::spawn(move || drop(keeper));
+        let mut sent = vec![0; CLOSE_STUB.len() + CONTINUE.len()];
+        qmp.read_exact(&mut sent).unwrap();
+        assert_eq!(sent, [CLOSE_STUB, CONTINUE].concat());
+        for command in sent.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            serde_json::from_slice::<serde_json::Value>(command).unwrap();
+        }
+        qmp.write_all(b"{\"return\": {}, \"id\": \"ovmigrate-keeper\"}\n").unwrap();
+        ending.join().unwrap();
+    }
+
+    #[test]
     fn our_end_outside_a_pause_changes_nothing() {
         let (keeper, mut qmp) = keeper();
-        keeper.tell(true).unwrap();
-        keeper.tell(false).unwrap();
+        keeper.tell(Order::Paused).unwrap();
+        keeper.tell(Order::Runs).unwrap();
         drop(keeper);
         assert_eq!(qmp.read(&mut [0]).unwrap(), 0);
     }

@@ -157,7 +157,8 @@ impl LibvirtDomain {
         serde_json::from_str(&answer).map_err(|e| e.to_string())
     }
 
-    fn command(&self, (command, arguments): &Command<'_>) -> Result<Result<Value>> {
+    /// Runs a command of QEMU's monitor.
+    pub fn command(&self, (command, arguments): &Command<'_>) -> Result<Result<Value>> {
         let request = json!({ "execute": command, "arguments": arguments }).to_string();
         let answer = self.domain.qemu_monitor_command(&request, 0).map_err(|e| self.failed(&e))?;
         let answer = serde_json::from_str(&answer)

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::Domain;
 use super::error::{DomainError, Result};
 use super::gdb::Stub;
-use super::keeper::{Continuation, Keeper};
+use super::keeper::{Continuation, Keeper, Order};
 use super::qmp::Qmp;
 
 /// What a pause needs that lasts as long as the attachment.
@@ -36,7 +36,7 @@ impl PauseState {
             None => Keeper::start(continuation, claim)?,
         };
         keeper
-            .tell(true)
+            .tell(Order::Paused)
             .map_err(|e| DomainError::io("the child that continues the VM has died", e))?;
         *slot = Some(keeper);
         Ok(())
@@ -51,16 +51,26 @@ impl PauseState {
         }
     }
 
+    /// Tells the keeper, before it is so, that our gdb stub is open.
+    pub(super) fn stub_opens(&self) -> Result<()> {
+        let slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(keeper) = slot.as_ref() else { return Ok(()) };
+        let told = keeper.tell(Order::StubOpens);
+        told.map_err(|e| DomainError::io("the child that continues the VM has died", e))?;
+        if keeper.acts() { keeper.answer() } else { Ok(()) }
+    }
+
     /// Continues the VM and tells the keeper that it runs again. One that has
     /// died since does no harm; the next pause starts another.
     fn cont(&self, qmp: &mut Qmp) -> Result<()> {
         let mut slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let acting = slot.as_ref().filter(|keeper| keeper.acts());
-        if acting.is_some_and(|keeper| keeper.tell(false).is_ok() && keeper.answer().is_ok()) {
+        if acting.is_some_and(|keeper| keeper.tell(Order::Runs).is_ok() && keeper.answer().is_ok())
+        {
             return Ok(());
         }
         qmp.cont()?;
-        slot.take_if(|keeper| keeper.acts() || keeper.tell(false).is_err());
+        slot.take_if(|keeper| keeper.acts() || keeper.tell(Order::Runs).is_err());
         Ok(())
     }
 }

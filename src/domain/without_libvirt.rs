@@ -67,6 +67,10 @@ impl LibvirtDomain {
     pub fn agent(&self, _: &Value, _: Duration) -> Result<Value, String> {
         match self.0 {}
     }
+
+    pub fn command(&self, _: &Command<'_>) -> Result<Result<Value>> {
+        match self.0 {}
+    }
 }
 
 impl LibvirtAddress {
