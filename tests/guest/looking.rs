@@ -34,7 +34,7 @@ pub fn compare_ps_with_proc(guest: &Guest) {
     stopped.wait_for_states(&['T']);
 
     let read =
-        "for d in /proc/[0-9]*; do read -r line <$d/stat && echo \"$line\"; done 2>/dev/null";
+        "for d in /proc/[0-9]*; do read -r line <$d/stat && echo \"$line\"; done 2>/dev/null; true";
     let proc_of = |text: String| -> BTreeMap<i64, (String, String, i64, i64)> {
         let parse = |line: &str| {
             let (pid, rest) = line.split_once(" (")?;
