@@ -82,16 +82,9 @@ enum How {
     Signal,
 }
 
-/// A number of bytes, as `64K`.
-fn size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.split_at_checked(text.len().saturating_sub(1)) {
-        Some((digits, "K")) => (digits, 1 << 10),
-        Some((digits, "M")) => (digits, 1 << 20),
-        Some((digits, "G")) => (digits, 1 << 30),
-        _ => (text, 1_u64),
-    };
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    number.ok_or_else(|| "give a number of bytes, or one with K, M or G behind it".to_owned())
+/// A number of bytes, as `64K`, in powers of 1024.
+fn size(text: &str) -> Result<u64, parse_size::Error> {
+    parse_size::Config::new().with_binary().parse_size(text)
 }
 
 impl Save {
@@ -216,5 +209,21 @@ impl Observer for Progress {
 
     fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_powers_of_1024() {
+        for (text, bytes) in [("0", 0), ("77", 77), ("64K", 64 << 10), ("1M", 1 << 20)] {
+            assert_eq!(size(text).ok(), Some(bytes), "{text}");
+        }
+        assert_eq!(size("3G").ok(), Some(3 << 30));
+        for text in ["", "K", "-1", "1X", "99999999999G"] {
+            assert!(size(text).is_err(), "{text:?}");
+        }
     }
 }
