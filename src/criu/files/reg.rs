@@ -5,6 +5,11 @@ use super::super::{EncodeError, proto};
 use super::{open_file, owner};
 use crate::snapshot::{FilePath, Id, OpenFileKind, Snapshot};
 
+/// `O_*` (`include/uapi/asm-generic/fcntl.h`).
+const O_ACCMODE: u32 = 0o3;
+const O_WRONLY: u32 = 0o1;
+const O_APPEND: u32 = 0o2000;
+
 /// The record of a file that is mapped, open or a directory of a process.
 pub fn record(
     snapshot: &Snapshot,
@@ -19,6 +24,11 @@ pub fn record(
         reg.fown = owner(file.owner);
         if let OpenFileKind::Path { pos, .. } = file.kind {
             reg.pos = pos;
+        }
+        // A log may have grown by then (`should_check_size()`,
+        // `criu/files-reg.c`).
+        if file.flags & (O_ACCMODE | O_APPEND) == O_WRONLY | O_APPEND {
+            reg.size = None;
         }
     }
     let of = proto::FileEntry { r#type: proto::FdTypes::Reg as i32, id, ..Default::default() };
@@ -61,4 +71,23 @@ fn by_path(
         mode: Some(file.mode),
         ..proto::RegFileEntry::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::criu::sample;
+
+    #[test]
+    fn the_size_of_a_log_is_not_compared() {
+        let mut snapshot = sample::snapshot();
+        let path = snapshot.processes.first().map(|process| process.mm).expect("a process");
+        let path = snapshot.mms.get(path).expect("an mm").exe;
+        for (flags, size) in [(O_APPEND, true), (O_WRONLY, true), (O_WRONLY | O_APPEND, false)] {
+            let (owner, kind) = (Default::default(), OpenFileKind::Path { path, pos: 0 });
+            let file = snapshot.files.push(crate::snapshot::OpenFile { flags, owner, kind });
+            let record = record(&snapshot, 1, FileUse::Open(file)).expect("a record");
+            assert_eq!(record.reg.expect("reg").size.is_some(), size, "{flags:#o}");
+        }
+    }
 }
