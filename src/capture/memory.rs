@@ -46,7 +46,7 @@ pub(super) fn read<'k>(
     let swapped = mm.swapped_pages()?;
     obstacles.add_if(swapped != 0, format!("{swapped} pages of its memory are swapped out"));
     let exe = mm.exe_file()?.ok_or_else(|| missing("executable"))?;
-    let exe = files.path(&exe.path()?, "its executable", obstacles)?;
+    let exe = files.mapped_path(&exe, "its executable", obstacles)?;
     let layout = Layout { brk: (mm.start_brk()?, mm.brk()?), stack: mm.start_stack()? };
     let mut vmas = Vec::new();
     for vma in mm.vmas()? {

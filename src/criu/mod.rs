@@ -35,7 +35,7 @@ pub use container::{
     pages_file_name,
 };
 use ids::FileIds;
-pub use set::{ImageSet, ProcessImages};
+pub use set::{GhostImage, ImageSet, ProcessImages};
 pub use store::{ImageDirectory, ImageStore};
 pub use version::{CriuVersion, Need, NoVersion};
 

@@ -113,6 +113,10 @@ pub fn snapshot() -> Snapshot {
         let path = path("/tmp/deleted", 0o100_600, size);
         snapshot.paths.push(FilePath { ghost: Some(ghost), ..path })
     });
+    let directory = snapshot.ghosts.push(GhostFile { mode: 0o40_700, ..ghost(0, &[]) });
+    let directory = snapshot
+        .paths
+        .push(FilePath { ghost: Some(directory), ..path("/tmp/gone", 0o40_700, 4096) });
     let fifo = snapshot.paths.push(path("/run/fifo", 0o10_600, 0));
     for (fd, flags, kind) in [
         (3, 0, OpenFileKind::Pipe { pipe: full }),
@@ -120,6 +124,7 @@ pub fn snapshot() -> Snapshot {
         (5, 2, OpenFileKind::Fifo { pipe: empty, path: fifo }),
         (6, 0, OpenFileKind::Path { path: deleted[0], pos: 7 }),
         (7, 0, OpenFileKind::Path { path: deleted[1], pos: 7 }),
+        (8, 0, OpenFileKind::Path { path: directory, pos: 0 }),
     ] {
         let file = open(&mut snapshot, flags, kind);
         descriptors.push(Descriptor { fd, cloexec: false, file });

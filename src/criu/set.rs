@@ -49,6 +49,15 @@ pub struct GhostImage {
     pub end: u64,
 }
 
+impl GhostImage {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        const S_IFMT: u32 = 0o170_000;
+        const S_IFDIR: u32 = 0o040_000;
+        self.entry.mode & S_IFMT == S_IFDIR
+    }
+}
+
 /// Images of one process. A zombie has only the first two.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ProcessImages {

@@ -49,12 +49,12 @@ fn mapping(
     let (mut offset, mut device, mut inode_number) = (0, (0, 0), 0);
     let name = if let Some(file) = vma.file()? {
         offset = vma.pgoff()?.wrapping_mul(PAGE_SIZE);
-        if let Some(inode) = file.inode()? {
+        if let Some(inode) = file.user_inode()? {
             inode_number = inode.ino()?;
             let dev = inode.sb()?.map_or(Ok(0), |sb| sb.dev())?;
             device = (dev >> 20, dev & 0xf_ffff);
         }
-        String::from_utf8_lossy(&file.path()?.display(root)?).into_owned()
+        String::from_utf8_lossy(&file.user_path()?.display(root)?).into_owned()
     } else if let Some(name) = vma.special_name()? {
         name
     } else if start <= brk && end >= start_brk {

@@ -25,6 +25,8 @@ kernel_struct! {
         op: GuestVirt = ["f_op"],
         /// `O_*`.
         flags: u32 = ["f_flags"],
+        /// `FMODE_*`.
+        mode: u32 = ["f_mode"],
         /// Offset in bytes.
         pos: u64 = ["f_pos"],
         /// References to it, up to 6.12.
@@ -37,6 +39,15 @@ kernel_struct! {
         owner: Raw = ["f_owner"],
         /// What its kind keeps.
         private_data: GuestVirt = ["private_data"],
+    }
+}
+
+kernel_struct! {
+    /// A file below a file of overlayfs: `struct backing_file`, since 6.5.
+    (optional) pub struct BackingFile: "backing_file" {
+        /// What was opened by the program, since 6.7. Before that
+        /// [`File::path`] says so.
+        user_path: Embedded<Path<'k>> = ?["user_path"],
     }
 }
 
@@ -57,6 +68,72 @@ kernel_struct! {
 }
 
 impl<'k> File<'k> {
+    /// What a program has opened or mapped. That is another file than this one
+    /// where overlayfs has put the file of a layer in the place of its own, as
+    /// it does in mappings: `file_user_path()` (`include/linux/fs.h`).
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn user_path(&self) -> Result<Path<'k>, KernelError> {
+        let kernel = self.kernel();
+        // `FMODE_BACKING` has moved in 6.14, with which the function came.
+        let has_moved = kernel.symbol("fsnotify_open_perm_and_set_mode").is_some();
+        let bit = if has_moved { 24 } else { 25 };
+        let below = match BackingFile::exists(kernel) && self.mode()? >> bit & 1 == 1 {
+            true => BackingFile::at(kernel, self.addr())?.user_path()?,
+            false => None,
+        };
+        below.map_or_else(|| self.path(), Ok)
+    }
+
+    /// The file of a layer that this one, a file of overlayfs, was opened with.
+    /// Since 6.13 it is the first of several that overlayfs keeps with it
+    /// (`struct ovl_file`, `fs/overlayfs/file.c`), whose types lie in a module.
+    /// Known by what it was opened for, it can be no other.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn below(&self) -> Result<Option<Self>, KernelError> {
+        let (kernel, own) = (self.kernel(), self.path()?.dentry()?);
+        let Some(own) = own else { return Ok(None) };
+        let is_below = |file: &Self| -> Result<bool, KernelError> {
+            let opened_for = file.user_path()?.dentry()?.map(|dentry| dentry.addr());
+            let [inode, ours] = [file.inode()?, self.inode()?].map(|inode| inode.map(|i| i.addr()));
+            Ok(opened_for == Some(own.addr()) && inode != ours)
+        };
+        let mut at = self.private_data()?;
+        for _ in 0..2 {
+            let file = Self::at(kernel, at)?;
+            // What is none may lead anywhere.
+            if is_below(&file).unwrap_or(false) {
+                return Ok(Some(file));
+            }
+            let mut first = [0; 8];
+            if kernel.read(at, &mut first).is_err() {
+                break;
+            }
+            at = GuestVirt::new(u64::from_le_bytes(first));
+        }
+        Ok(None)
+    }
+
+    /// The inode of [`user_path`](Self::user_path), where the kernel keeps that
+    /// path apart from the file's own: `file_user_inode()`
+    /// (`include/linux/fs.h`).
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn user_inode(&self) -> Result<Option<Inode<'k>>, KernelError> {
+        let path = self.user_path()?;
+        if path.addr() == self.path()?.addr() {
+            return self.inode();
+        }
+        path.dentry()?.map_or(Ok(None), |dentry| dentry.inode())
+    }
+
     /// Who is told of I/O by a signal; `None` where nobody ever was to be.
     ///
     /// # Errors

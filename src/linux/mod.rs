@@ -18,6 +18,7 @@ mod landlock;
 mod list;
 mod maple_tree;
 mod mm;
+mod mount;
 mod namespace;
 mod nsproxy;
 mod page;
@@ -48,7 +49,7 @@ mod xarray;
 
 pub use cred::{Cred, GroupInfo};
 pub use exec_state::TaskExecState;
-pub use file::{Fdtable, File, FilesStruct, FownStruct, OpenFd};
+pub use file::{BackingFile, Fdtable, File, FilesStruct, FownStruct, OpenFd};
 pub use file_lock::{FileLock, FileLockContext, LockFlags};
 pub use fpu::{Fpstate, Fpu};
 pub use hrtimer::{Alarm, CpuItimer, CpuTimer, Hrtimer, HrtimerClockBase};
@@ -57,6 +58,7 @@ pub use landlock::{LandlockCred, LsmBlobSizes};
 pub use list::{ListHead, MAX_ENTRIES};
 pub use maple_tree::MapleTree;
 pub use mm::{Mm, MmFlags, MmRssStat, VdsoImage};
+pub use mount::{Mount, VfsMount};
 pub use namespace::{
     CgroupNamespace, IpcNamespace, MntNamespace, NetNamespace, NsCommon, PidNamespace,
     ProcNsOperations, TimeNamespace, UserNamespace, UtsNamespace,
@@ -64,9 +66,7 @@ pub use namespace::{
 pub use nsproxy::NsProxy;
 pub use page::{Page, PageFlags};
 pub use page_cache::{CachedPages, CachedPlace, PageCache};
-pub use path::{
-    Dentry, FileSystemType, FsStruct, Inode, Mount, Path, ResolvedPath, SuperBlock, VfsMount,
-};
+pub use path::{Dentry, FileSystemType, FsStruct, Inode, Path, ResolvedPath, Stop, SuperBlock};
 pub use percpu::{cpus, per_cpu};
 pub use percpu_counter::PercpuCounter;
 pub use pid::{Pid, Upid};

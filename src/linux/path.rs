@@ -4,6 +4,7 @@ use crate::kernel::KernelError;
 use crate::memory::GuestVirt;
 
 use super::file_lock::FileLockContext;
+use super::mount::Mount;
 use super::namespace::NsCommon;
 use super::page_cache::PageCache;
 use super::pipe::PipeInodeInfo;
@@ -84,6 +85,11 @@ kernel_struct! {
         mtime_seconds: i64 = ["i_mtime_sec", "__i_mtime.tv_sec", "i_mtime.tv_sec"],
         /// Nanoseconds beyond.
         mtime_nanoseconds: u32 = ["i_mtime_nsec", "__i_mtime.tv_nsec", "i_mtime.tv_nsec"],
+        /// Last change of the content or of what the file is, in seconds since
+        /// 1970. No program can set it.
+        ctime_seconds: i64 = ["i_ctime_sec", "__i_ctime.tv_sec", "i_ctime.tv_sec"],
+        /// Nanoseconds beyond, and since 6.13 a flag in the highest bit.
+        raw_ctime_nanoseconds: u32 = ["i_ctime_nsec", "__i_ctime.tv_nsec", "i_ctime.tv_nsec"],
         /// Of a device node: the device, as the kernel's `dev_t` (12 bits
         /// major, 20 bits minor).
         rdev: u32 = ["i_rdev"],
@@ -124,28 +130,6 @@ kernel_struct! {
     }
 }
 
-kernel_struct! {
-    /// A mounted file system: `struct mount`.
-    pub struct Mount: "mount" {
-        /// The mount below; itself for a root.
-        parent: GuestVirt = ["mnt_parent"],
-        /// Where in the mount below it is mounted.
-        mountpoint: Ptr<Dentry<'k>> = ["mnt_mountpoint"],
-        /// What [`Path::mnt`] points at.
-        mnt: Embedded<VfsMount<'k>> = ["mnt"],
-    }
-}
-
-kernel_struct! {
-    /// What other subsystems see of a mount: `struct vfsmount`.
-    pub struct VfsMount: "vfsmount" {
-        /// The directory of the file system that is mounted.
-        root: GuestVirt = ["mnt_root"],
-        /// The file system.
-        sb: Ptr<SuperBlock<'k>> = ["mnt_sb"],
-    }
-}
-
 /// A path as seen from a root directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedPath {
@@ -157,6 +141,19 @@ pub struct ResolvedPath {
     pub in_deleted: bool,
     /// Whether the path leads to the root directory it is seen from.
     pub reachable: bool,
+    /// The way from the file, its place included, up to that directory.
+    pub way: Vec<Stop>,
+}
+
+/// A place on the way from a file up to the root directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Address of the [`Mount`].
+    pub mount: GuestVirt,
+    /// Address of the [`Dentry`] in it.
+    pub dentry: GuestVirt,
+    /// Whether it is the root directory of its mount.
+    pub is_mounted: bool,
 }
 
 impl<'k> Path<'k> {
@@ -175,32 +172,29 @@ impl<'k> Path<'k> {
             why: why.into(),
         };
         let Some(mut dentry) = self.dentry()? else { return Err(corrupt("it has no dentry")) };
-        let (mut mnt, root_mnt) = (self.mnt()?, root.mnt()?);
+        let mut mount = Mount::container_of(kernel, self.mnt()?, "mnt")?;
+        let root_mnt = root.mnt()?;
         let root_dentry = root.dentry()?.map(|dentry| dentry.addr());
         let deleted = dentry.is_deleted()?;
         let mut in_deleted = false;
         let mut names: Vec<Vec<u8>> = Vec::new();
-        let mut reachable = true;
+        let mut way: Vec<Stop> = Vec::new();
         for _ in 0..MAX_COMPONENTS {
-            if mnt == root_mnt && Some(dentry.addr()) == root_dentry {
-                return Ok(ResolvedPath { path: join(&names), deleted, in_deleted, reachable });
-            }
-            let mount = Mount::container_of(kernel, mnt, "mnt")?;
-            if dentry.addr() == mount.mnt()?.root()? {
+            let is_mounted = dentry.addr() == mount.mnt()?.root()?;
+            way.push(Stop { mount: mount.addr(), dentry: dentry.addr(), is_mounted });
+            let at_root = mount.mnt()?.addr() == root_mnt && Some(dentry.addr()) == root_dentry;
+            if !at_root && is_mounted {
                 let below = Mount::at(kernel, mount.parent()?)?;
-                match mount.mountpoint()? {
-                    Some(mountpoint) if below.addr() != mount.addr() => {
-                        dentry = mountpoint;
-                        mnt = below.mnt()?.addr();
-                        continue;
-                    }
-                    _ => reachable = false,
+                if let Some(mountpoint) = mount.mountpoint()?
+                    && below.addr() != mount.addr()
+                {
+                    (dentry, mount) = (mountpoint, below);
+                    continue;
                 }
-            } else if dentry.parent()? == dentry.addr() {
-                reachable = false;
             }
-            if !reachable {
-                return Ok(ResolvedPath { path: join(&names), deleted, in_deleted, reachable });
+            if at_root || is_mounted || dentry.parent()? == dentry.addr() {
+                let (path, reachable) = (join(&names), at_root);
+                return Ok(ResolvedPath { path, deleted, in_deleted, reachable, way });
             }
             names.push(dentry.name_bytes()?);
             dentry = Dentry::at(kernel, dentry.parent()?)?;
@@ -285,6 +279,18 @@ impl<'k> Dentry<'k> {
     /// Where guest memory cannot be read.
     pub fn is_deleted(&self) -> Result<bool, KernelError> {
         Ok(self.hash_pprev()?.is_null() && self.parent()? != self.addr())
+    }
+}
+
+impl Inode<'_> {
+    /// Nanoseconds of the last change beyond its seconds.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn ctime_nanoseconds(&self) -> Result<u32, KernelError> {
+        // `I_CTIME_QUERIED` (`include/linux/fs.h`)
+        Ok(self.raw_ctime_nanoseconds()? & !(1 << 31))
     }
 }
 

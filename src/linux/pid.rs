@@ -14,6 +14,9 @@ kernel_struct! {
     pub struct Pid: "pid" {
         /// How deep its namespace is nested; 0 is the initial one.
         level: u32 = ["level"],
+        /// The task that has it as its thread ID: the first of the lists by
+        /// `enum pid_type`, `PIDTYPE_PID`.
+        first_task: GuestVirt = ["tasks.first"],
         /// One [`Upid`] for each level.
         numbers: Raw = ["numbers"],
     }
@@ -30,6 +33,16 @@ kernel_struct! {
 }
 
 impl<'k> Pid<'k> {
+    /// Whether a thread has it, be it a zombie: `pid_has_task()` for
+    /// `PIDTYPE_PID` (`include/linux/pid.h`).
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn has_task(&self) -> Result<bool, KernelError> {
+        Ok(!self.first_task()?.is_null())
+    }
+
     /// The number that the initial namespace knows it by.
     ///
     /// # Errors

@@ -8,7 +8,8 @@
 use crate::kernel::{Kernel, KernelError};
 use crate::memory::GuestVirt;
 
-use super::path::{Inode, SuperBlock, VfsMount};
+use super::mount::VfsMount;
+use super::path::{Inode, SuperBlock};
 use super::view::{Embedded, Struct};
 
 kernel_struct! {

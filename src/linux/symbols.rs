@@ -66,6 +66,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         FilesStruct::declaration(),
         Fdtable::declaration(),
         File::declaration(),
+        BackingFile::declaration(),
         FownStruct::declaration(),
         Path::declaration(),
         FsStruct::declaration(),
@@ -146,6 +147,16 @@ pub static DECLARATIONS: Declarations = Declarations {
         // The mounts of files in memory that have no place in any directory.
         optional(&["shm_mnt"]),
         optional(&["hugetlbfs_vfsmount"]),
+        // What tells which bit of `file.f_mode` means what.
+        SymbolDecl {
+            name: "fsnotify_open_perm_and_set_mode",
+            names: &[
+                "fsnotify_open_perm_and_set_mode",
+                "file_set_fsnotify_mode_from_watchers",
+                "file_set_fsnotify_mode",
+            ],
+            optional: true,
+        },
         // What tells the kinds of slots of a pipe: `pipe_buffer.ops`.
         optional(&["anon_pipe_buf_ops"]),
         optional(&["page_cache_pipe_buf_ops"]),

@@ -34,6 +34,11 @@ pub trait Struct<'k>: Copy {
         View::new(kernel, Self::decl(), addr).map(Self::from_view)
     }
 
+    /// Whether this kernel has such a structure.
+    fn exists(kernel: &Kernel) -> bool {
+        kernel.layout(Self::decl()).is_some()
+    }
+
     /// The structure whose member `field` lies at `member`, as the kernel's
     /// `container_of()`.
     ///

@@ -1,11 +1,11 @@
 //! What a set of images on the host asks of the guest that is to take it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
-use crate::criu::{self, CheckOptions, ImageDirectory, Need};
+use crate::criu::{self, CheckOptions, GhostImage, ImageDirectory, Need};
 
 /// What a ustar header has room for without an extension.
 const MAX_NAME: usize = 100;
@@ -46,7 +46,7 @@ pub(super) struct ImageFile {
 }
 
 /// A file that the process has open or mapped.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ExpectedFile {
     /// Absolute, in any encoding.
     pub path: Vec<u8>,
@@ -54,6 +54,9 @@ pub(super) struct ExpectedFile {
     pub size: Option<u64>,
     /// `st_mode`, where CRIU will compare it.
     pub mode: Option<u32>,
+    /// Whether nothing may be there instead: CRIU makes a directory of the name,
+    /// and deletes it again.
+    pub is_free: bool,
 }
 
 impl ImageSet {
@@ -132,17 +135,25 @@ impl ImageSet {
 
 /// Each file once; of several opens, the one that tells most.
 fn expected_files(set: &criu::ImageSet) -> Vec<ExpectedFile> {
-    let made: BTreeSet<u32> = set.remaps.iter().map(|remap| remap.orig_id).collect();
+    let made: BTreeMap<u32, u32> =
+        set.remaps.iter().map(|remap| (remap.orig_id, remap.remap_id)).collect();
+    let is_directory = |ghost: &u32| set.ghosts.get(ghost).is_some_and(GhostImage::is_directory);
     let regular = set.files.values().filter_map(|file| Some((file.id, file.reg.as_ref()?)));
     let inside = regular.filter(|(_, file)| file.ext != Some(true) && file.name.starts_with(b"/"));
     let there = inside.filter(|(_, file)| !is_of_process(&file.name) && !is_link(file.mode));
-    let mut files: Vec<_> = there
-        .map(|(id, file)| match made.contains(&id) {
+    let mut files = Vec::new();
+    for (id, file) in there {
+        let path = file.name.clone();
+        let any = ExpectedFile { path, size: None, mode: None, is_free: false };
+        match made.get(&id) {
             // CRIU makes it beside its old place, and deletes it again.
-            true => ExpectedFile { path: parent(&file.name), size: None, mode: None },
-            false => ExpectedFile { path: file.name.clone(), size: file.size, mode: file.mode },
-        })
-        .collect();
+            Some(ghost) => {
+                files.push(ExpectedFile { path: parent(&file.name), ..any.clone() });
+                files.extend(is_directory(ghost).then_some(ExpectedFile { is_free: true, ..any }));
+            }
+            None => files.push(ExpectedFile { size: file.size, mode: file.mode, ..any }),
+        }
+    }
     files.sort_by(|a, b| (&a.path, b.size, b.mode).cmp(&(&b.path, a.size, a.mode)));
     files.dedup_by(|a, b| a.path == b.path);
     files
@@ -228,8 +239,33 @@ mod tests {
             regular(4, "x", None),
         ];
         let set = criu::ImageSet { files: files.into(), ..criu::ImageSet::default() };
-        let file = |path: &str, size| ExpectedFile { path: path.into(), size, mode: None };
-        assert_eq!(expected_files(&set), [file("/a", Some(3)), file("/b", Some(5))]);
+        assert_eq!(expected_files(&set), [expected("/a", Some(3)), expected("/b", Some(5))]);
+    }
+
+    fn expected(path: &str, size: Option<u64>) -> ExpectedFile {
+        ExpectedFile { path: path.into(), size, mode: None, is_free: false }
+    }
+
+    #[test]
+    fn what_restore_makes_need_not_be_there() {
+        let files = [regular(1, "/a/file", Some(5)), regular(2, "/b/dir", None)];
+        let remap = |id| proto::RemapFilePathEntry {
+            orig_id: id,
+            remap_id: id,
+            remap_type: Some(proto::RemapType::Ghost as i32),
+        };
+        let ghost = |mode| GhostImage {
+            entry: proto::GhostFileEntry { mode, ..Default::default() },
+            ..Default::default()
+        };
+        let set = criu::ImageSet {
+            files: files.into(),
+            remaps: vec![remap(1), remap(2)],
+            ghosts: [(1, ghost(0o100_644)), (2, ghost(0o40_755))].into(),
+            ..criu::ImageSet::default()
+        };
+        let free = ExpectedFile { is_free: true, ..expected("/b/dir", None) };
+        assert_eq!(expected_files(&set), [expected("/a", None), expected("/b", None), free]);
     }
 
     #[test]

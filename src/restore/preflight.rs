@@ -162,13 +162,16 @@ impl Guest {
         {
             problems.push("its files could not be looked at".to_owned());
         }
-        for file in self.missing.iter().filter_map(|&index| files.get(index)) {
+        let missing = self.missing.iter().filter_map(|&index| files.get(index));
+        for file in missing.filter(|file| !file.is_free) {
             problems.push(format!("{} is missing", String::from_utf8_lossy(&file.path)));
         }
         for (&index, &(size, mode)) in self.there.iter().zip(&self.stats) {
             let Some(file) = files.get(index) else { continue };
             let path = String::from_utf8_lossy(&file.path);
-            if let Some(expected) = file.mode.filter(|&expected| expected != mode) {
+            if file.is_free {
+                problems.push(format!("{path} is there, which the process had deleted"));
+            } else if let Some(expected) = file.mode.filter(|&expected| expected != mode) {
                 let what = if expected & TYPE_BITS == mode & TYPE_BITS { "mode" } else { "type" };
                 problems.push(format!("{path} has {what} {mode:o}, the process had {expected:o}"));
             } else if let Some(expected) = file.size.filter(|&expected| expected != size) {

@@ -31,7 +31,7 @@ pub use cred::Credentials;
 pub use extended_state::{CetState, ExtendedState, LegacyState, XsaveState, component};
 pub use files::{
     Chunk, Descriptor, FdTable, FileLock, FileOwner, FilePath, FileTime, FsContext, GhostFile,
-    LockKind, OpenFile, OpenFileKind, Pipe, SharedMemory,
+    LockKind, NamedFile, OpenFile, OpenFileKind, Pipe, SharedMemory, taken_directories,
 };
 pub use kernel_string::KernelString;
 pub use limits::{RESOURCES, ResourceLimit};

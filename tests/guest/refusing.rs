@@ -5,7 +5,7 @@ use crate::harness::{Guest, Job, TestKernel, guests, ovmigrate, refused, wait_fo
 /// What is made, Python statements that make it, and what it is to be called.
 type Case = (&'static str, &'static str, &'static str);
 
-const UNSUPPORTED: [Case; 16] = [
+const UNSUPPORTED: [Case; 18] = [
     ("epoll", "x = select.epoll()", "an epoll instance"),
     ("a socket", "x = socket.socket()", "a socket"),
     // What a process has a part in that is not saved.
@@ -40,7 +40,17 @@ const UNSUPPORTED: [Case; 16] = [
     ),
     ("a /proc file of others", "x = open('/proc/1/maps')", "of process 1, which is not saved"),
     ("a file of cgroup2", "x = os.open('/sys/fs/cgroup', os.O_RDONLY)", "a file of cgroup2"),
-    ("a deleted directory", "os.mkdir(F); os.chdir(F); os.rmdir(F)", "a deleted directory"),
+    (
+        "a deleted directory in a deleted one",
+        "os.makedirs(F + '/x'); os.chdir(F + '/x'); os.removedirs(F + '/x')",
+        "was deleted with its directory",
+    ),
+    (
+        "a deleted directory whose name is taken",
+        "os.mkdir(F); os.chdir(F); os.rmdir(F); os.mkdir(F); x = os.open(F, 0)",
+        "is a deleted directory whose name is another's by now",
+    ),
+    ("a pidfd of others", "x = os.pidfd_open(1)", "is a pidfd of process 1, which is not saved"),
     (
         "a deleted name of a file with other links",
         "x = open(F, 'w'); os.link(F, F + '2'); os.unlink(F)",

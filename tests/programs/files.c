@@ -294,7 +294,7 @@ static void check_locks(void)
 
 /* Files that are opened again by their path. */
 static struct {
-	int append, far, found_file, found_directory, found_link, found_fifo, direct, unsynced;
+	int append, far, found_file, found_directory, found_link, direct, unsynced;
 	int directory, zero, maps, memory, own_directory, meminfo, sysfs;
 } paths;
 
@@ -314,7 +314,6 @@ static void make_paths(void)
 	paths.found_directory = in_folder(".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	must(symlink("nowhere", "link"), "symlink");
 	paths.found_link = in_folder("link", O_PATH | O_NOFOLLOW, 0);
-	paths.found_fifo = in_folder("fifo", O_PATH, 0);
 	paths.direct = in_folder("data", O_RDONLY | O_DIRECT | O_NOATIME, 0);
 	lseek(paths.direct, 4096, SEEK_SET);
 	paths.unsynced = in_folder("data", O_RDWR | O_DSYNC | O_NONBLOCK, 0);
@@ -354,8 +353,6 @@ static void check_paths(void)
 	       fcntl(paths.found_directory, F_GETFD) == FD_CLOEXEC, "O_PATH: directory");
 	expect(readlinkat(paths.found_link, "", link, sizeof(link) - 1) == 7 &&
 	       strcmp(link, "nowhere") == 0, "O_PATH: symbolic link");
-	expect(fstat(paths.found_fifo, &st) == 0 && S_ISFIFO(st.st_mode) &&
-	       read(paths.found_fifo, bytes, 1) == -1 && errno == EBADF, "O_PATH: FIFO");
 	expect(fcntl(paths.direct, F_GETFL) == (O_RDONLY | O_DIRECT | O_NOATIME | LARGEFILE),
 	       "O_DIRECT: flags %o", fcntl(paths.direct, F_GETFL));
 	expect(read(paths.direct, aligned, 4096) == 4096 && lseek(paths.direct, 0, SEEK_CUR) == 8192,
@@ -378,10 +375,38 @@ static void check_paths(void)
 	expect(read(paths.sysfs, bytes, 199) > 0 && strstr(bytes, "madvise") != NULL, "/sys");
 }
 
+/* What CRIU itself does not dump: it asks for the size of the pipe. */
+static int found_fifo;
+
+static void make_found_fifo(void)
+{
+	found_fifo = in_folder("fifo", O_PATH, 0);
+}
+
+static void check_found_fifo(void)
+{
+	struct stat st;
+	char byte;
+
+	expect(fstat(found_fifo, &st) == 0 && S_ISFIFO(st.st_mode) &&
+	       read(found_fifo, &byte, 1) == -1 && errno == EBADF, "O_PATH: FIFO");
+}
+
 /* Files without a name. */
 static struct {
-	int small, small_again, empty, holes, on_disk, nameless, shared, reader;
+	int small, small_again, empty, holes, on_disk, nameless, directory, directory_again;
 } deleted;
+
+static int make_deleted_directory(const char *name, mode_t mode)
+{
+	int fd;
+
+	must(mkdir(name, 0700), name);
+	must(chmod(name, mode), "chmod");
+	fd = in_folder(name, O_RDONLY | O_DIRECTORY, 0);
+	must(unlinkat(AT_FDCWD, name, AT_REMOVEDIR), "rmdir");
+	return fd;
+}
 
 static int make_deleted_file(const char *name, int flags)
 {
@@ -418,6 +443,13 @@ static void make_deleted(void)
 	put(deleted.on_disk, 33, 0, 200001);
 	deleted.nameless = in_folder(".", O_TMPFILE | O_RDWR, 0600);
 	put(deleted.nameless, 34, 0, 12288);
+	deleted.directory = make_deleted_directory("/dev/shm/left", 01751);
+	must(fchown(deleted.directory, 12, 34), "fchown");
+	must(futimens(deleted.directory, times), "futimens");
+	deleted.directory_again = must(dup(deleted.directory), "dup");
+	must(mkdir("left", 0750), "left");
+	must(chdir("left"), "left");
+	must(rmdir("../left"), "rmdir");
 }
 
 static int has_zeros(int fd, off_t at, size_t count)
@@ -432,6 +464,7 @@ static int has_zeros(int fd, off_t at, size_t count)
 
 static void check_deleted(void)
 {
+	char path[256] = "";
 	struct stat st;
 
 	expect(lseek(deleted.small, 0, SEEK_CUR) == 5000, "deleted: offset");
@@ -459,6 +492,18 @@ static void check_deleted(void)
 	expect(fstat(deleted.nameless, &st) == 0 && st.st_nlink == 0, "without a name");
 	lseek(deleted.nameless, 0, SEEK_SET);
 	expect(get(deleted.nameless, 34, 0, 12288), "without a name: content");
+	expect(fstat(deleted.directory, &st) == 0 && st.st_nlink == 0 && st.st_uid == 12 &&
+	       st.st_gid == 34 && st.st_mode == (S_IFDIR | 01751), "deleted directory: owner, mode");
+	expect(st.st_mtim.tv_sec == 1100000000, "deleted directory: time");
+	expect(openat(deleted.directory_again, "new", O_CREAT | O_WRONLY, 0600) == -1 &&
+	       errno == ENOENT && access("/dev/shm/left", F_OK) == -1, "deleted directory: it is gone");
+	expect(stat(".", &st) == 0 && st.st_nlink == 0 && st.st_mode == (S_IFDIR | 0750),
+	       "deleted working directory");
+	expect(getcwd(path, sizeof(path)) == NULL && errno == ENOENT, "it has no path");
+	expect(readlink("/proc/self/cwd", path, sizeof(path) - 1) > 0 &&
+	       strstr(path, "/deleted/left (deleted)") != NULL, "its path was %s", path);
+	expect(access("../left", F_OK) == -1 && errno == ENOENT && access("../data", F_OK) == 0,
+	       "what is beside it");
 }
 
 static const struct kind {
@@ -469,6 +514,7 @@ static const struct kind {
 	{ "pipes", make_pipes, check_pipes },
 	{ "locks", make_locks, check_locks },
 	{ "paths", make_paths, check_paths },
+	{ "found_fifo", make_found_fifo, check_found_fifo },
 	{ "deleted", make_deleted, check_deleted },
 };
 

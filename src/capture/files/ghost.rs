@@ -1,11 +1,13 @@
-//! Deleted files, with their content from the page cache.
+//! Deleted files, with their content from the page cache, and deleted
+//! directories.
 
 use crate::kernel::{Kernel, KernelError};
 use crate::linux::{CachedPages, CachedPlace, Inode, Page, Struct, settled};
 use crate::memory::{GuestPhys, PAGE_SIZE};
-use crate::snapshot::{Chunk, FileTime, GhostFile, Id};
+use crate::snapshot::{Chunk, FileTime, GhostFile, Id, NamedFile, taken_directories};
 
 use super::super::error::CaptureError;
+use super::super::obstacle::Obstacle;
 use super::stat::{S_IFDIR, S_IFMT, S_IFREG};
 use super::{Files, Reading, path};
 
@@ -18,26 +20,30 @@ const BLOCK: u64 = 512;
 const SPARE_ENTRIES: u64 = 64;
 
 impl<'k> Files<'k> {
-    /// A deleted file, or why it cannot be saved.
+    /// A deleted file, or why it cannot be saved. What is in it is that of
+    /// another one where that lies below it.
     pub(super) fn ghost(
         &mut self,
         inode: &Inode<'k>,
-        file_system: &str,
+        content: &Inode<'k>,
     ) -> Result<Result<Id<GhostFile>, String>, CaptureError> {
         if let Some(&known) = self.ghosts.get(&inode.addr()) {
             return Ok(Ok(known));
-        }
-        match inode.mode()? & S_IFMT {
-            S_IFREG => {}
-            S_IFDIR => return Ok(Err("is a deleted directory".into())),
-            _ => return Ok(Err("was deleted and is no regular file".into())),
         }
         if inode.nlink()? > 0 {
             return Ok(Err("is a deleted name of a file that has others".into()));
         }
         let limit = self.ghost_limit;
-        let look = || Content::look_at(inode, IN_MEMORY.contains(&file_system), limit);
-        let content = match settled(look)? {
+        let content = match inode.mode()? & S_IFMT {
+            S_IFREG => {
+                let kind = content.sb()?.map_or(Ok(String::new()), |sb| sb.type_name())?;
+                settled(|| Content::look_at(content, IN_MEMORY.contains(&kind.as_str()), limit))?
+            }
+            // There is nothing in it any more.
+            S_IFDIR => Ok(Content { size: 0, limit, pages: Vec::new() }),
+            _ => Err("was deleted and is neither a regular file nor a directory".into()),
+        };
+        let content = match content {
             Ok(content) => content,
             Err(why) => return Ok(Err(why)),
         };
@@ -63,6 +69,23 @@ impl<'k> Files<'k> {
         let id = self.tables.ghosts.push(ghost);
         self.ghosts.insert(inode.addr(), id);
         Ok(Ok(id))
+    }
+
+    /// Deleted directories of whose name there is something else by now.
+    pub(super) fn deleted_directories_in_the_way(&self) -> Vec<Obstacle> {
+        let paths = self.tables.paths.iter().map(|(_, path)| NamedFile {
+            path: path.path.as_bytes(),
+            ghost: path.ghost.map(Id::index),
+            is_directory: path.ghost.is_some() && path.mode & S_IFMT == S_IFDIR,
+        });
+        let taken = taken_directories(&paths.collect::<Vec<_>>());
+        let is_taken = |id: &Id<GhostFile>| taken.contains(&id.index());
+        let directories = self.directories.iter().filter(|(ghost, ..)| is_taken(ghost));
+        directories
+            .map(|(_, subject, holder)| {
+                subject.obstacle(format!("{holder} whose name is another's by now"))
+            })
+            .collect()
     }
 }
 

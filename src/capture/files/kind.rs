@@ -1,7 +1,7 @@
 //! What an open file is.
 
 use crate::kernel::KernelError;
-use crate::linux::{File, Struct};
+use crate::linux::{File, Pid, Struct};
 use crate::memory::GuestVirt;
 use crate::snapshot::KernelString;
 
@@ -24,8 +24,6 @@ const NAMED_KINDS: &[(&str, &str)] = &[
     ("bpf_prog_fops", "a BPF program"),
     ("bpf_link_fops", "a BPF link"),
     ("ns_file_operations", "a namespace"),
-    ("pidfd_fops", "a pidfd"),
-    ("pidfs_file_operations", "a pidfd"),
     ("seccomp_notify_ops", "a seccomp listener"),
     ("mqueue_file_operations", "a POSIX message queue"),
     ("tty_fops", "a terminal"),
@@ -43,20 +41,22 @@ const PLAIN_DEVICES: &[&str] =
     &["null_fops", "zero_fops", "full_fops", "random_fops", "urandom_fops"];
 
 /// What an open file is, and so how it is saved.
-pub(super) enum Kind {
+pub(super) enum Kind<'k> {
     /// It is opened again by its path.
     Path,
     /// An end of a pipe or FIFO.
     Pipe,
     /// Memory without a path.
     Memory,
+    /// A descriptor of a process (`pidfd_open()`).
+    Pidfd(Pid<'k>),
     /// Something else, in words: `an epoll instance`.
     Unsupported(String),
 }
 
-impl Kind {
+impl<'k> Kind<'k> {
     /// `unlinked` are the file systems of memory without a path.
-    pub(super) fn of(file: &File<'_>, unlinked: &[GuestVirt]) -> Result<Self, KernelError> {
+    pub(super) fn of(file: &File<'k>, unlinked: &[GuestVirt]) -> Result<Self, KernelError> {
         // Nothing can be done with it but to find it.
         if file.flags()? & O_PATH != 0 {
             return Ok(Self::Path);
@@ -71,6 +71,13 @@ impl Kind {
         };
         if inode.sb()?.is_some_and(|file_system| unlinked.contains(&file_system.addr())) {
             return Ok(Self::Memory);
+        }
+        // They have inodes of their own since 6.9 (`fs/pidfs.c`).
+        if kernel.symbol("pidfs_file_operations") == op {
+            return Ok(Self::Pidfd(Pid::at(kernel, inode.private()?)?));
+        }
+        if kernel.symbol("pidfd_fops") == op {
+            return Ok(Self::Pidfd(Pid::at(kernel, file.private_data()?)?));
         }
         Ok(Self::Unsupported(match inode.mode()? & S_IFMT {
             S_IFIFO => return Ok(Self::Pipe),

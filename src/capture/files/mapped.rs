@@ -40,8 +40,13 @@ impl<'k> Files<'k> {
                 }
                 Ok(memory.map(Mapped::Memory))
             }
+            // It has no operation for that.
+            Kind::Pidfd(_) => {
+                obstacles.add(format!("{holder} is a pidfd"));
+                Ok(None)
+            }
             Kind::Path | Kind::Pipe => {
-                let Some(path) = self.path(&file.path()?, holder, obstacles)? else {
+                let Some(path) = self.mapped_path(file, holder, obstacles)? else {
                     return Ok(None);
                 };
                 let is_ghost = self.tables.paths.get(path).is_some_and(|path| path.ghost.is_some());

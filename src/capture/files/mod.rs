@@ -6,9 +6,11 @@ mod kind;
 mod lock;
 mod mapped;
 mod memory;
+mod mounts;
 mod outside;
 mod owner;
 mod path;
+mod pidfd;
 mod pipe;
 mod proc;
 
@@ -16,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::control::{Target, Tree};
 use crate::kernel::KernelError;
-use crate::linux::{File, Path, Struct, unlinked_files};
+use crate::linux::{File, Path, Struct, Task, settled, unlinked_files};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
     Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, OpenFile, OpenFileKind,
@@ -33,9 +35,12 @@ use kind::Kind;
 use lock::Locker;
 use mapped::MappedGhost;
 use memory::Memory;
+use mounts::Mounts;
 use outside::{Shared, Thing};
 
 /// `O_*` (`include/uapi/asm-generic/fcntl.h`).
+const O_ACCMODE: u32 = 0o3;
+const O_NONBLOCK: u32 = 0o4_000;
 const FASYNC: u32 = 0o20_000;
 const O_DIRECT: u32 = 0o40_000;
 const O_CLOEXEC: u32 = 0o2_000_000;
@@ -88,7 +93,11 @@ pub(super) struct Files<'k> {
     /// in bytes.
     ghosts: HashMap<GuestVirt, Id<GhostFile>>,
     ghost_limit: u64,
-    /// Files of `/proc` that belong to a process.
+    /// Deleted directories, and who has them.
+    directories: Vec<(Id<GhostFile>, Subject, String)>,
+    /// What is mounted.
+    mounts: Mounts,
+    /// Files of `/proc` that belong to a process, and pidfds.
     of_processes: Vec<OfProcess>,
     /// Descriptor tables that were read.
     fd_tables: HashSet<GuestVirt>,
@@ -123,6 +132,8 @@ struct OfProcess {
     /// What has it, as the beginning of a sentence.
     holder: String,
     pid: u32,
+    /// Whether it will do that the process has ended, unless it was reaped.
+    may_be_zombie: bool,
 }
 
 impl<'k> Files<'k> {
@@ -146,6 +157,8 @@ impl<'k> Files<'k> {
             mapped_ghosts: Vec::new(),
             ghosts: HashMap::new(),
             ghost_limit,
+            directories: Vec::new(),
+            mounts: Mounts::default(),
             of_processes: Vec::new(),
             fd_tables: HashSet::new(),
             tables: Tables::default(),
@@ -215,12 +228,15 @@ impl<'k> Files<'k> {
                 obstacles.push(held.subject.obstacle(what));
             }
         }
-        for OfProcess { subject, holder, pid } in &self.of_processes {
-            if !pids.contains(pid) {
+        let zombies = tree.zombies()?.iter().map(Task::tgid).collect::<Result<Vec<_>, _>>()?;
+        for OfProcess { subject, holder, pid, may_be_zombie } in &self.of_processes {
+            let ended = *may_be_zombie && zombies.contains(&pid.cast_signed());
+            if !pids.contains(pid) && !ended && !self.is_to_be_seen(tree, *pid)? {
                 let what = format!("{holder} of process {pid}, which is not saved with it");
                 obstacles.push(subject.obstacle(what));
             }
         }
+        obstacles.extend(self.deleted_directories_in_the_way());
         let mut shared = Vec::new();
         // Of a tree that runs, ends and mappings come and go.
         let is_certain = self.reading == Reading::Contents;
@@ -240,6 +256,16 @@ impl<'k> Files<'k> {
             obstacles.extend(shared.obstacle(holder.as_deref()));
         }
         Ok(obstacles)
+    }
+
+    /// Whether a process of a tree that runs is a member that was started after
+    /// the others were listed.
+    fn is_to_be_seen(&self, tree: &Tree<'k>, pid: u32) -> Result<bool, KernelError> {
+        if self.reading == Reading::Contents {
+            return Ok(false);
+        }
+        let task = Task::find(self.root.kernel(), pid.cast_signed())?;
+        task.map_or(Ok(false), |task| settled(|| outside::descends_from(&task, tree)))
     }
 
     /// Hands everything over, and gives where the pages of shared memory are,
@@ -277,6 +303,7 @@ impl<'k> Files<'k> {
             Kind::Memory => self.open_memory(file, holder, obstacles)?,
             Kind::Path => self.by_path(file, holder, obstacles)?,
             Kind::Pipe => self.pipe(file, holder, obstacles)?,
+            Kind::Pidfd(pid) => self.pidfd(file, &pid, holder, obstacles)?,
             Kind::Unsupported(what) => {
                 obstacles.add(format!("{holder} is {what}"));
                 None

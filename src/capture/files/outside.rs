@@ -87,7 +87,7 @@ pub(super) fn holders(
 }
 
 /// Whether a process is a descendant of a member.
-fn descends_from(task: &Task<'_>, tree: &Tree<'_>) -> Result<bool, KernelError> {
+pub(super) fn descends_from(task: &Task<'_>, tree: &Tree<'_>) -> Result<bool, KernelError> {
     /// Generations that are looked through at most.
     const GENERATIONS: usize = 1000;
     let mut at = *task;

@@ -1,11 +1,11 @@
 //! Files that are opened again by their path.
 
 use crate::kernel::KernelError;
-use crate::linux::{File, Inode, Path, ResolvedPath};
+use crate::linux::{File, Inode, Path, ResolvedPath, Struct};
 use crate::snapshot::{FilePath, GhostFile, Id, KernelString, OpenFileKind};
 
 use super::super::error::CaptureError;
-use super::super::obstacle::Obstacles;
+use super::super::obstacle::{Obstacles, Subject};
 use super::stat::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG};
 use super::{Files, O_PATH, OfProcess, proc};
 
@@ -27,6 +27,41 @@ const KERNEL_FILE_SYSTEMS: &[&str] = &[
     "autofs",
 ];
 
+/// A file that is to be opened again.
+struct Wanted<'k> {
+    path: Path<'k>,
+    /// What was opened of it, if that is known, and how.
+    opened: Option<(File<'k>, How)>,
+}
+
+/// What was done with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Opened,
+    /// With `O_PATH`: it can be anything that has a path.
+    FoundOnly,
+    Mapped,
+}
+
+impl<'k> Wanted<'k> {
+    fn is_found_only(&self) -> bool {
+        self.opened.is_some_and(|(_, how)| how == How::FoundOnly)
+    }
+
+    /// The inode with the content of the file `inode`: of a file of overlayfs,
+    /// that of the layer that it was opened in.
+    fn content(&self, inode: &Inode<'k>, is_deleted: bool) -> Result<Inode<'k>, KernelError> {
+        let other = match self.opened {
+            Some((file, How::Mapped)) => file.inode()?,
+            Some((file, How::Opened)) if is_deleted => {
+                file.below()?.map_or(Ok(None), |below| below.inode())?
+            }
+            _ => None,
+        };
+        Ok(other.unwrap_or(*inode))
+    }
+}
+
 impl<'k> Files<'k> {
     /// An open file that is opened again by its path.
     pub(super) fn by_path(
@@ -35,86 +70,123 @@ impl<'k> Files<'k> {
         holder: &str,
         obstacles: &mut Obstacles,
     ) -> Result<Option<OpenFileKind>, CaptureError> {
-        let is_found_only = file.flags()? & O_PATH != 0;
-        let path = self.found(&file.path()?, is_found_only, holder, obstacles)?;
+        let how = if file.flags()? & O_PATH != 0 { How::FoundOnly } else { How::Opened };
+        let wanted = Wanted { path: file.path()?, opened: Some((*file, how)) };
+        let path = self.found(&wanted, holder, obstacles)?;
         let pos = file.pos()?;
         Ok(path.map(|path| OpenFileKind::Path { path, pos }))
     }
 
-    /// A file that is opened again by its path; `None` with an obstacle where
-    /// that is impossible.
-    pub(in super::super) fn path(
+    /// A file that is mapped, or executed.
+    pub(in super::super) fn mapped_path(
         &mut self,
-        path: &Path<'k>,
+        file: &File<'k>,
         holder: &str,
         obstacles: &mut Obstacles,
     ) -> Result<Option<Id<FilePath>>, CaptureError> {
-        self.found(path, false, holder, obstacles)
+        let wanted = Wanted { path: file.user_path()?, opened: Some((*file, How::Mapped)) };
+        self.found(&wanted, holder, obstacles)
     }
 
-    /// The same; what was opened with `O_PATH` can be anything that has a path.
-    fn found(
+    /// A file that is opened again by its path; `None` with an obstacle where
+    /// that is impossible.
+    pub(super) fn path(
         &mut self,
         path: &Path<'k>,
-        is_found_only: bool,
         holder: &str,
         obstacles: &mut Obstacles,
     ) -> Result<Option<Id<FilePath>>, CaptureError> {
-        let resolved = path.resolve(&self.root)?;
-        let shown = shown(path, &resolved)?;
-        let refused = |why: &str| format!("{holder} ({shown}) {why}");
-        let inode = path.dentry()?.map_or(Ok(None), |dentry| dentry.inode())?;
-        let Some(inode) = inode else {
-            obstacles.add(refused("has no inode"));
-            return Ok(None);
-        };
-        let file_system = inode.sb()?.map_or(Ok(String::new()), |sb| sb.type_name())?;
-        let unsupported = if is_found_only { None } else { unsupported(&inode, &file_system)? };
-        if let Some(why) = unsupported {
-            obstacles.add(refused(&why));
-            return Ok(None);
+        self.found(&Wanted { path: *path, opened: None }, holder, obstacles)
+    }
+
+    fn found(
+        &mut self,
+        wanted: &Wanted<'k>,
+        holder: &str,
+        obstacles: &mut Obstacles,
+    ) -> Result<Option<Id<FilePath>>, CaptureError> {
+        let resolved = wanted.path.resolve(&self.root)?;
+        let holder = format!("{holder} ({})", shown(&wanted.path, &resolved)?);
+        match self.read(wanted, resolved, &holder, &obstacles.subject())? {
+            Ok(id) => Ok(Some(id)),
+            Err(why) => {
+                obstacles.add(format!("{holder} {why}"));
+                Ok(None)
+            }
         }
-        if !resolved.reachable {
-            obstacles.add(refused("lies outside the root directory"));
-            return Ok(None);
+    }
+
+    /// A file, or why it cannot be opened again.
+    fn read(
+        &mut self,
+        wanted: &Wanted<'k>,
+        resolved: ResolvedPath,
+        holder: &str,
+        subject: &Subject,
+    ) -> Result<Result<Id<FilePath>, String>, CaptureError> {
+        let inode = wanted.path.dentry()?.map_or(Ok(None), |dentry| dentry.inode())?;
+        let Some(inode) = inode else { return Ok(Err("has no inode".into())) };
+        let file_system = inode.sb()?.map_or(Ok(String::new()), |sb| sb.type_name())?;
+        if !wanted.is_found_only()
+            && let Some(why) = unsupported(&inode, &file_system)?
+        {
+            return Ok(Err(why));
+        }
+        if let Some(why) = self.why_not_there(&resolved)? {
+            return Ok(Err(why.into()));
+        }
+        let content = wanted.content(&inode, resolved.deleted)?;
+        if is_outdated(&content, &inode)? {
+            return Ok(Err("was changed since: overlayfs has put a copy in its place".into()));
         }
         let ghost = match resolved.deleted {
-            true => match self.deleted(&inode, &resolved, &file_system)? {
+            true => match self.deleted(&inode, &content, &resolved, &file_system)? {
                 Ok(ghost) => Some(ghost),
-                Err(why) => {
-                    obstacles.add(refused(&why));
-                    return Ok(None);
-                }
+                Err(why) => return Ok(Err(why)),
             },
             false => None,
         };
         if file_system == "proc" {
             match proc::process_of(&resolved.path) {
-                Ok(Some(pid)) => self.of_processes.push(OfProcess {
-                    subject: obstacles.subject(),
-                    holder: refused("is a file"),
+                Ok(pid) => self.of_processes.extend(pid.map(|pid| OfProcess {
+                    subject: subject.clone(),
+                    holder: format!("{holder} is a file"),
                     pid,
-                }),
-                Ok(None) => {}
-                Err(why) => {
-                    obstacles.add(refused(why));
-                    return Ok(None);
-                }
+                    may_be_zombie: false,
+                })),
+                Err(why) => return Ok(Err(why.into())),
             }
         }
-        Ok(Some(self.tables.paths.intern(FilePath {
+        let mode = inode.mode()?;
+        if let Some(ghost) = ghost.filter(|_| mode & S_IFMT == S_IFDIR) {
+            let holder = format!("{holder} is a deleted directory");
+            self.directories.push((ghost, subject.clone(), holder));
+        }
+        Ok(Ok(self.tables.paths.intern(FilePath {
             path: resolved.path.into(),
-            mode: inode.mode()?,
-            size: inode.size()?,
+            mode,
+            size: content.size()?,
             dev: device(&inode)?,
             ino: inode.ino()?,
             ghost,
         })))
     }
 
+    /// Why a file is not found by the path that leads to it.
+    fn why_not_there(&mut self, path: &ResolvedPath) -> Result<Option<&'static str>, KernelError> {
+        Ok(if !path.reachable {
+            Some("lies outside the root directory")
+        } else if self.mounts.hide(self.root.kernel(), &path.way)? {
+            Some("is hidden by what was mounted over it")
+        } else {
+            None
+        })
+    }
+
     fn deleted(
         &mut self,
         inode: &Inode<'k>,
+        content: &Inode<'k>,
         path: &ResolvedPath,
         file_system: &str,
     ) -> Result<Result<Id<GhostFile>, String>, CaptureError> {
@@ -125,8 +197,23 @@ impl<'k> Files<'k> {
         if path.in_deleted {
             return Ok(Err("was deleted with its directory".into()));
         }
-        self.ghost(inode, file_system)
+        // A part of a file system is still mounted where that part is gone.
+        if path.way.first().is_some_and(|stop| stop.is_mounted) {
+            return Ok(Err("was deleted and is mounted".into()));
+        }
+        self.ghost(inode, content)
     }
+}
+
+/// Whether a file of overlayfs has another content by now than that which was
+/// opened: that of a layer below, where the file was written to since and so
+/// has a copy in the layer above. It has the time of the copy then, which no
+/// program can set back.
+fn is_outdated(opened: &Inode<'_>, inode: &Inode<'_>) -> Result<bool, KernelError> {
+    let changed = |inode: &Inode<'_>| -> Result<_, KernelError> {
+        Ok((inode.ctime_seconds()?, inode.ctime_nanoseconds()?))
+    };
+    Ok(opened.addr() != inode.addr() && changed(inode)? > changed(opened)?)
 }
 
 /// A file by its path, for a message. Files without a place, as those of

@@ -52,12 +52,13 @@ fn ghost_of(snapshot: &Snapshot, file: FileUse) -> Result<Option<Id<GhostFile>>,
 
 fn image(ghost: &GhostFile) -> Result<Vec<u8>, EncodeError> {
     let mut image = ImageWriter::new(ImageKind::GhostFile);
+    // Behind that of a directory there is nothing: its size is 0.
     let in_chunks = ghost.size >= CHUNKS_FROM;
     image.record(&proto::GhostFileEntry {
         uid: ghost.uid,
         gid: ghost.gid,
         mode: ghost.mode,
-        dev: Some(ghost.dev as u32),
+        dev: Some(kernel_device(ghost.dev)),
         ino: Some(ghost.ino),
         rdev: None,
         atim: Some(time(ghost.atime)),
@@ -82,9 +83,39 @@ fn image(ghost: &GhostFile) -> Result<Vec<u8>, EncodeError> {
     Ok(image.finish())
 }
 
+/// A device number as the kernel has it (`MKKDEV()`, `criu/include/kdev.h`), of
+/// one as `stat()` gives it (`new_encode_dev()`, `include/linux/kdev_t.h`).
+fn kernel_device(dev: u64) -> u32 {
+    let (major, minor) = (dev >> 8 & 0xfff, dev & 0xff | dev >> 12 & 0xf_ff00);
+    (major << 20 | minor) as u32
+}
+
 fn time(time: FileTime) -> proto::Timeval {
     proto::Timeval {
         tv_sec: time.seconds.cast_unsigned(),
         tv_usec: u64::from(time.nanoseconds / 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::criu::container::ImageReader;
+    use crate::criu::sample;
+
+    #[test]
+    fn devices_are_as_in_the_kernel() {
+        assert_eq!(kernel_device(0xfe01), 254 << 20 | 1);
+        assert_eq!(kernel_device(0x123 << 20 | 0x456 << 8 | 0x78), 0x456 << 20 | 0x1_2378);
+    }
+
+    #[test]
+    fn a_directory_has_no_content() {
+        let set = sample::image_set();
+        let bytes = &set["ghost-file-3.img"];
+        let mut reader = ImageReader::new(ImageKind::GhostFile, bytes.as_slice()).expect("image");
+        let entry: proto::GhostFileEntry = reader.next_record().expect("entry").expect("entry");
+        assert_eq!((entry.mode, entry.chunks, entry.size), (0o40_700, None, None));
+        assert_eq!(reader.skip_rest().expect("nothing"), 0);
     }
 }

@@ -4,6 +4,7 @@
 mod ghost;
 mod lock;
 mod memfd;
+mod pidfd;
 mod pipe;
 mod reg;
 
@@ -79,6 +80,7 @@ fn fd_type(file: &OpenFile) -> proto::FdTypes {
         OpenFileKind::Memory { .. } => proto::FdTypes::Memfd,
         OpenFileKind::Pipe { .. } => proto::FdTypes::Pipe,
         OpenFileKind::Fifo { .. } => proto::FdTypes::Fifo,
+        OpenFileKind::Pidfd { .. } => proto::FdTypes::Pidfd,
     }
 }
 
@@ -105,6 +107,9 @@ fn record(
             let regf_id = Some(ids.get(FileUse::FifoPath(file))?);
             let fifo = proto::FifoEntry { id, pipe_id: ids.pipe(pipe)?, regf_id };
             proto::FileEntry { fifo: Some(fifo), ..of }
+        }
+        OpenFileKind::Pidfd { process, ino } => {
+            proto::FileEntry { pidfd: Some(pidfd::entry(open, id, process, ino)), ..of }
         }
     })
 }

@@ -37,7 +37,7 @@ pub fn add_data(
         OpenFileKind::Pipe { pipe } | OpenFileKind::Fifo { pipe, .. } => {
             (file.flags & O_WRONLY == 0).then_some(pipe)
         }
-        OpenFileKind::Path { .. } | OpenFileKind::Memory { .. } => None,
+        _ => None,
     });
     for (kind, of_fifos) in [(ImageKind::PipesData, false), (ImageKind::FifoData, true)] {
         let mut image = ImageWriter::new(kind);

@@ -22,7 +22,8 @@ fn images(bytes: u64) -> ImageSet {
 }
 
 fn file(path: impl AsRef<[u8]>, size: u64) -> ExpectedFile {
-    ExpectedFile { path: path.as_ref().to_owned(), size: Some(size), mode: Some(0o100_644) }
+    let (path, size, mode) = (path.as_ref().to_owned(), Some(size), Some(0o100_644));
+    ExpectedFile { path, size, mode, is_free: false }
 }
 
 #[test]
@@ -78,11 +79,12 @@ fn what_an_older_criu_would_lose_is_named() {
 #[test]
 fn files_are_compared_by_their_number() {
     let set = ImageSet {
-        files: vec![file("/a", 1), file("/b", 2), file("/c", 3), file("/d", 4)],
+        files: vec![file("/a", 1), file("/b", 2), file("/c", 3), file("/d", 4), free("/e")],
         ..images(0)
     };
     let answer = format!(
-        "there 0\nmissing 1\nthere 2\nthere 3\nstat 1 81a4\nstat 4 81a4\nstat 4 41ed\n{ABLE}"
+        "there 0\nmissing 1\nthere 2\nthere 3\nmissing 4\n\
+         stat 1 81a4\nstat 4 81a4\nstat 4 41ed\n{ABLE}"
     );
     assert_eq!(
         guest(&answer).place(&set).unwrap_err(),
@@ -95,6 +97,18 @@ fn files_are_compared_by_their_number() {
     // What does not add up is not taken for granted.
     let short = guest(&format!("there 0\nmissing 99\n{ABLE}")).place(&set).unwrap_err();
     assert_eq!(short, ["its files could not be looked at"]);
+}
+
+fn free(path: &str) -> ExpectedFile {
+    ExpectedFile { path: path.into(), size: None, mode: None, is_free: true }
+}
+
+#[test]
+fn the_place_of_a_deleted_directory_must_be_free() {
+    let set = ImageSet { files: vec![free("/a")], ..images(0) };
+    assert!(guest(&format!("missing 0\n{ABLE}")).place(&set).is_ok());
+    let taken = guest(&format!("there 0\nstat 4096 41ed\n{ABLE}")).place(&set).unwrap_err();
+    assert_eq!(taken, ["/a is there, which the process had deleted"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Id, KernelString};
 
-pub use ghost::{Chunk, FileTime, GhostFile};
+pub use ghost::{Chunk, FileTime, GhostFile, NamedFile, taken_directories};
 pub use lock::{FileLock, LockKind};
 pub use memory::SharedMemory;
 pub use pipe::Pipe;
@@ -82,6 +82,14 @@ pub enum OpenFileKind {
         pipe: Id<Pipe>,
         /// Where it lies.
         path: Id<FilePath>,
+    },
+    /// A descriptor of a process (`pidfd_open()`).
+    Pidfd {
+        /// The process; `None` for one that ended and was reaped.
+        process: Option<u32>,
+        /// Inode number. Since Linux 6.9 the same for all descriptors of a
+        /// process and for no others.
+        ino: u64,
     },
 }
 

@@ -1,13 +1,22 @@
 //! Files that have no name any more.
 
+use std::collections::HashMap;
+
 use super::super::Findings;
 use crate::criu::container::ImageKind;
 use crate::criu::proto::{FdTypes, RemapType};
-use crate::criu::set::ImageSet;
+use crate::criu::set::{GhostImage, ImageSet};
+use crate::snapshot::{NamedFile, taken_directories};
 
-/// Each record of a deleted file finds its content. Restore compares the size
-/// of what it made with that of the record.
+/// Each record of a deleted file finds its content.
 pub fn check(set: &ImageSet, findings: &mut Findings) {
+    check_remaps(set, findings);
+    check_contents(set, findings);
+    check_directories(set, findings);
+}
+
+/// Restore compares the size of what it made with that of the record.
+fn check_remaps(set: &ImageSet, findings: &mut Findings) {
     for remap in &set.remaps {
         let mut found = findings.of(ImageKind::RemapFpath, 0, None);
         let id = remap.orig_id;
@@ -31,6 +40,9 @@ pub fn check(set: &ImageSet, findings: &mut Findings) {
             format!("is {:o}, that of file {id} is {:o}", ghost.entry.mode, reg.mode.unwrap_or(0))
         });
     }
+}
+
+fn check_contents(set: &ImageSet, findings: &mut Findings) {
     for (&id, ghost) in &set.ghosts {
         let mut found = findings.of(ImageKind::GhostFile, id, None);
         let has_size = ghost.entry.chunks != Some(true) || ghost.entry.size.is_some();
@@ -39,4 +51,26 @@ pub fn check(set: &ImageSet, findings: &mut Findings) {
             format!("of a chunk: it ends at {}, the file at {}", ghost.end, ghost.size)
         });
     }
+}
+
+/// Restore deletes directories of that name.
+fn check_directories(set: &ImageSet, findings: &mut Findings) {
+    let mut found = findings.of(ImageKind::Files, 0, None);
+    let ghosts = ghosts_of_files(set);
+    let paths = set.files.iter().filter_map(|(id, file)| {
+        let ghost = ghosts.get(id).copied();
+        let image = ghost.and_then(|ghost| set.ghosts.get(&ghost));
+        let is_directory = image.is_some_and(GhostImage::is_directory);
+        Some(NamedFile { path: &file.reg.as_ref()?.name, ghost, is_directory })
+    });
+    for ghost in taken_directories(&paths.collect::<Vec<_>>()) {
+        found.add("reg.name", format!("leads to the deleted directory {ghost} and elsewhere"));
+    }
+}
+
+/// Numbers of deleted files by those of the records that stand for them.
+fn ghosts_of_files(set: &ImageSet) -> HashMap<u32, u32> {
+    let ghosts =
+        set.remaps.iter().filter(|remap| remap.remap_type == Some(RemapType::Ghost as i32));
+    ghosts.map(|remap| (remap.orig_id, remap.remap_id)).collect()
 }

@@ -3,6 +3,7 @@
 mod ghost;
 mod lock;
 mod memfd;
+mod pidfd;
 mod pipe;
 
 use std::collections::HashSet;
@@ -36,6 +37,10 @@ pub fn check_table(set: &ImageSet, findings: &mut Findings) {
             Ok(FdTypes::Memfd) => match &file.memfd {
                 Some(entry) => memfd::check_file(set, id, entry, &mut found),
                 None => absent("memfd"),
+            },
+            Ok(FdTypes::Pidfd) => match &file.pidfd {
+                Some(entry) => pidfd::check(set, id, entry, &mut found),
+                None => absent("pidfd"),
             },
             // Of a kind that save does not write.
             _ => {}

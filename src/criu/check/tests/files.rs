@@ -61,6 +61,21 @@ fn pipe_data(set: &mut Set, f: impl Fn(&mut PipeDataEntry)) {
     change_first(set, ImageKind::PipesData, "pipes-data.img", f);
 }
 
+/// Puts a pidfd in the place of the first open file.
+fn pidfd(set: &mut Set, f: impl Fn(&mut PidfdEntry)) {
+    change(set, ImageKind::Files, 0, |files: &mut Vec<FileEntry>| {
+        let file = &mut files[1];
+        let mut pidfd = PidfdEntry { id: file.id, nspid: 100, ..PidfdEntry::default() };
+        f(&mut pidfd);
+        (file.r#type, file.reg, file.pidfd) = (FdTypes::Pidfd as i32, None, Some(pidfd));
+    });
+}
+
+/// Gives the executable a path that a deleted directory is on.
+fn in_deleted_directory(set: &mut Set, path: &[u8]) {
+    reg(set, |reg| reg.name = path.to_vec());
+}
+
 fn fdinfo(set: &mut Set, f: impl Fn(&mut FdinfoEntry)) {
     change(set, ImageKind::Fdinfo, 2, |entries| f(&mut entries[0]));
 }
@@ -100,6 +115,11 @@ fn mistakes_in_files_are_found() {
         (|s| ghost(s, |g| g.mode = 0), "ghost-file-2.img", "mode"),
         (|s| ghost(s, |g| g.size = None), "ghost-file-2.img", "size"),
         (|s| ghost(s, |g| g.size = Some(4096)), "ghost-file-2.img", "off"),
+        (|s| pidfd(s, |p| p.id = 99), "files.img", "pidfd.id"),
+        (|s| pidfd(s, |p| p.flags = 2), "files.img", "pidfd.flags"),
+        (|s| pidfd(s, |p| p.nspid = 101), "files.img", "pidfd.nspid"),
+        (|s| in_deleted_directory(s, b"/tmp/gone"), "files.img", "reg.name"),
+        (|s| in_deleted_directory(s, b"/tmp/gone/file"), "files.img", "reg.name"),
         (|s| fdinfo(s, |f| f.id = 99), "fdinfo-2.img", "id"),
         (|s| fdinfo(s, |f| f.fd = 1), "fdinfo-2.img", "fd"),
         (|s| fdinfo(s, |f| f.flags = 2), "fdinfo-2.img", "flags"),

@@ -74,7 +74,7 @@ fn a_good_set_passes_and_comes_back_decoded() {
     let set = check(&sample::image_set(), CheckOptions::default()).expect("a good set");
     let process = &set.processes[0];
     assert_eq!(process.pstree.threads, [100, 101]);
-    assert_eq!(process.fdinfo.len(), 8);
+    assert_eq!(process.fdinfo.len(), 9);
     assert_eq!(process.mm.vmas.len(), 6);
     let names: Vec<&[u8]> =
         set.files.values().filter_map(|file| Some(file.reg.as_ref()?.name.as_slice())).collect();
@@ -86,6 +86,7 @@ fn a_good_set_passes_and_comes_back_decoded() {
             b"/run/fifo",
             b"/tmp/deleted",
             b"/tmp/deleted",
+            b"/tmp/gone",
             b"/",
             b"/"
         ]
