@@ -49,11 +49,12 @@ impl<'k> Wanted<'k> {
     }
 
     /// The inode with the content of the file `inode`: of a file of overlayfs,
-    /// that of the layer that it was opened in.
-    fn content(&self, inode: &Inode<'k>, is_deleted: bool) -> Result<Inode<'k>, KernelError> {
+    /// that of the layer that it was opened in. `of_layer` says that it is to
+    /// be looked for where the file does not tell.
+    fn content(&self, inode: &Inode<'k>, of_layer: bool) -> Result<Inode<'k>, KernelError> {
         let other = match self.opened {
             Some((file, How::Mapped)) => file.inode()?,
-            Some((file, How::Opened)) if is_deleted => {
+            Some((file, How::Opened)) if of_layer => {
                 file.below()?.map_or(Ok(None), |below| below.inode())?
             }
             _ => None,
@@ -135,7 +136,8 @@ impl<'k> Files<'k> {
         if let Some(why) = self.why_not_there(&resolved)? {
             return Ok(Err(why.into()));
         }
-        let content = wanted.content(&inode, resolved.deleted)?;
+        let of_layer = resolved.deleted && file_system == "overlay";
+        let content = wanted.content(&inode, of_layer)?;
         if is_outdated(&content, &inode)? {
             return Ok(Err("was changed since: overlayfs has put a copy in its place".into()));
         }
