@@ -46,6 +46,9 @@ fn interrupt(guests: &Guests, job: &Job<'_>, signal: Signal, delay: Duration) ->
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// How often a moment is tried that comes too late.
+const ATTEMPTS: u32 = 4;
+
 /// Interrupts saves at moments spread over the length of a whole one.
 fn interrupt_everywhere(signal: Signal, mut after: impl FnMut(&Guests, &Job<'_>, &str)) {
     let guests = guests();
@@ -56,17 +59,22 @@ fn interrupt_everywhere(signal: Signal, mut after: impl FnMut(&Guests, &Job<'_>,
     std::fs::remove_dir_all(guests.images()).unwrap();
     let (tries, mut caught) = (rounds(60), 0);
     for number in 0..tries {
-        let delay = whole * (2 * number + 1) / (2 * tries);
-        match interrupt(&guests, &job, signal, delay) {
-            Some(said) => {
+        for _ in 0..ATTEMPTS {
+            let delay = whole * (2 * number + 1) / (2 * tries);
+            let said = interrupt(&guests, &job, signal, delay);
+            if let Some(said) = &said {
                 caught += 1;
-                after(&guests, &job, &said);
+                after(&guests, &job, said);
             }
-            // The host has become less busy.
-            None => whole = whole.min(delay),
+            assert_lives(&job);
+            let _ = std::fs::remove_dir_all(guests.images());
+            if said.is_some() {
+                break;
+            }
+            // It was too late: the host has become less busy, or the images were
+            // complete.
+            whole = whole * 3 / 4;
         }
-        assert_lives(&job);
-        let _ = std::fs::remove_dir_all(guests.images());
     }
     assert!(caught * 3 > tries, "{caught} of {tries} saves were interrupted");
 }
