@@ -1,7 +1,7 @@
 //! Saves that do not come to their end: no process is lost, no VM stands still.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -32,7 +32,13 @@ fn assert_lives(job: &Job<'_>) {
 fn interrupt(guests: &Guests, job: &Job<'_>, signal: Signal, delay: Duration) -> Option<String> {
     let (pid, images) = (job.pid.to_string(), guests.images());
     let save = ["save", "--domain", guests.source.name, "--pid", &pid, "--leave-running"];
-    let mut save = command(save.iter().chain(&["--images-dir", &images]))
+    let save = command(save.iter().chain(&["--images-dir", &images]));
+    // Whoever started the tests may have SIGINT ignored, as shells do for what
+    // runs in the background.
+    let mut save = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(save.get_program())
+        .args(save.get_args())
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
