@@ -127,7 +127,7 @@ impl Layout {
                 return Ok(None);
             }
             // Huge pages always have a file, which here nobody else has.
-            (None, Some(file)) if !shared && files.is_anonymous(&file)? => VmaKind::Anonymous,
+            (None, Some(file)) if !shared && files.is_anonymous_huge(&file)? => VmaKind::Anonymous,
             (None, Some(file)) => {
                 let writable = shared && flags.contains(VmFlags::MAYWRITE);
                 let shown = format!("the file mapped at {start:#x}");

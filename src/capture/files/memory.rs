@@ -19,8 +19,10 @@ use super::outside::{Shared, Thing};
 
 /// What names of `memfd_create()` begin with.
 const MEMFD: &[u8] = b"memfd:";
-/// The names of shared anonymous memory, the second that of huge pages.
-const ANONYMOUS: [&[u8]; 2] = [b"dev/zero", b"anon_hugepage"];
+/// The name of shared anonymous memory.
+const ZERO: &[u8] = b"dev/zero";
+/// The name of anonymous memory of huge pages, also where it is private.
+const HUGE: &[u8] = b"anon_hugepage";
 
 /// Shared memory that was read.
 pub(super) struct Memory<'k> {
@@ -65,7 +67,7 @@ impl<'k> Files<'k> {
         let name = match given.strip_prefix(MEMFD) {
             Some(name) => name.to_vec(),
             // As `/proc/PID/maps` shows it, and CRIU has it.
-            None if ANONYMOUS.contains(&given.as_slice()) => [b"/", given.as_slice()].concat(),
+            None if [ZERO, HUGE].contains(&given.as_slice()) => [b"/", given.as_slice()].concat(),
             None => {
                 let name = KernelString::from(given);
                 obstacles.add(format!("{holder} is memory of the kernel's own ({name})"));
@@ -105,11 +107,11 @@ impl<'k> Files<'k> {
 
     /// Whether an open file is what the kernel makes for an anonymous mapping of
     /// huge pages.
-    pub(in super::super) fn is_anonymous(&self, file: &File<'k>) -> Result<bool, KernelError> {
+    pub(in super::super) fn is_anonymous_huge(&self, file: &File<'k>) -> Result<bool, KernelError> {
         let dentry = file.path()?.dentry()?;
         let name = dentry.map_or(Ok(Vec::new()), |dentry| dentry.name_bytes())?;
         let is_memory = matches!(Kind::of(file, &self.unlinked)?, Kind::Memory);
-        Ok(is_memory && ANONYMOUS.contains(&name.as_slice()))
+        Ok(is_memory && name == HUGE)
     }
 
     /// Notes that a descriptor or an area refers to an open file of `memory`.
