@@ -160,6 +160,24 @@ impl<'k> File<'k> {
         is_huge.then(|| file_system.block_bits()).transpose()
     }
 
+    /// Of a pidfd, what it stands for. They have inodes of their own since 6.9
+    /// (`fs/pidfs.c`).
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn pidfd(&self) -> Result<Option<Pid<'k>>, KernelError> {
+        let (kernel, op) = (self.kernel(), Some(self.op()?));
+        let pid = if kernel.symbol("pidfs_file_operations") == op {
+            self.inode()?.map_or(Ok(GuestVirt::NULL), |inode| inode.private())?
+        } else if kernel.symbol("pidfd_fops") == op {
+            self.private_data()?
+        } else {
+            return Ok(None);
+        };
+        Pid::at(kernel, pid).map(Some)
+    }
+
     /// How many references there are to it: those of descriptors, of mappings
     /// and of system calls under way.
     ///

@@ -72,12 +72,8 @@ impl<'k> Kind<'k> {
         if inode.sb()?.is_some_and(|file_system| unlinked.contains(&file_system.addr())) {
             return Ok(Self::Memory);
         }
-        // They have inodes of their own since 6.9 (`fs/pidfs.c`).
-        if kernel.symbol("pidfs_file_operations") == op {
-            return Ok(Self::Pidfd(Pid::at(kernel, inode.private()?)?));
-        }
-        if kernel.symbol("pidfd_fops") == op {
-            return Ok(Self::Pidfd(Pid::at(kernel, file.private_data()?)?));
+        if let Some(pid) = file.pidfd()? {
+            return Ok(Self::Pidfd(pid));
         }
         Ok(Self::Unsupported(match inode.mode()? & S_IFMT {
             S_IFIFO => return Ok(Self::Pipe),
