@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::core::task_state;
-use super::proto::{MemfdInodeEntry, TaskCoreEntry, ThreadCoreEntry};
+use super::proto::{FdTypes, MemfdInodeEntry, TaskCoreEntry, ThreadCoreEntry};
 use super::set::{ImageSet, ProcessImages};
 use super::vma::areas_and_guards;
 
@@ -66,8 +66,6 @@ struct Field {
     used: fn(&ImageSet, &ProcessImages) -> bool,
 }
 
-/// `FD_TYPES` PIDFD.
-const PIDFD: i32 = 20;
 /// What `memfd_create()` gives memory: a regular file that all may do all with.
 const MEMFD_MODE: u32 = 0o100_777;
 /// What stops a process where the image does not say.
@@ -129,7 +127,7 @@ static FIELDS: [Field; 7] = [
         what: "a pidfd",
         path: "fdinfo.type",
         since: CriuVersion::new(4, 1),
-        used: |_, process| process.fdinfo.iter().any(|fd| fd.r#type == PIDFD),
+        used: |_, process| process.fdinfo.iter().any(|fd| fd.r#type == FdTypes::Pidfd as i32),
     },
     Field {
         what: "guard pages",
@@ -242,7 +240,7 @@ mod tests {
             |set| {
                 set.processes[0]
                     .fdinfo
-                    .push(FdinfoEntry { r#type: PIDFD, ..FdinfoEntry::default() })
+                    .push(FdinfoEntry { r#type: FdTypes::Pidfd as i32, ..FdinfoEntry::default() })
             },
             |set| set.processes[0].mm.vmas.push(guard(PageRange { start: 0x1000, count: 1 })),
         ];
