@@ -6,14 +6,9 @@
  * 64 KiB of any content.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -21,36 +16,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "check.h"
+
 /* The kernel's; that of 64-bit programs is 0. */
 #define LARGEFILE 0100000
 #define SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-static int failures;
 static volatile sig_atomic_t told;
-
-static void expect(int holds, const char *format, ...)
-{
-	va_list args;
-
-	if (holds)
-		return;
-	failures++;
-	printf("FAIL ");
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	printf(" (%s)\n", strerror(errno));
-}
-
-/* For what is done before the process is saved. */
-static int must(int result, const char *what)
-{
-	if (result < 0) {
-		perror(what);
-		exit(1);
-	}
-	return result;
-}
 
 static int in_folder(const char *name, int flags, mode_t mode)
 {

@@ -13,39 +13,18 @@
  * "lost" has what no path leads to any more, and prints "ready".
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check.h"
+
 #define PAGE 4096
 #define LIBRARY (16 * PAGE)
-
-static int failures;
-
-static void expect(int holds, const char *what)
-{
-	if (holds)
-		return;
-	failures++;
-	printf("FAIL %s (%s)\n", what, strerror(errno));
-}
-
-static int must(int result, const char *what)
-{
-	if (result < 0) {
-		perror(what);
-		exit(1);
-	}
-	return result;
-}
 
 static int opened(const char *name, int flags)
 {

@@ -5,44 +5,24 @@
  * each that is not, and "done, N failures".
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "check.h"
+
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
 #define PIDFS_MAGIC 0x50494446
 
-static int failures;
 static pid_t child, zombie;
 static int of_self, of_child, duplicate, of_zombie, of_gone, of_gone_again, of_another;
-
-static void expect(int holds, const char *what)
-{
-	if (holds)
-		return;
-	failures++;
-	printf("FAIL %s (%s)\n", what, strerror(errno));
-}
-
-static int must(int result, const char *what)
-{
-	if (result < 0) {
-		perror(what);
-		exit(1);
-	}
-	return result;
-}
 
 static int pidfd_of(pid_t pid, unsigned int flags)
 {
