@@ -73,15 +73,14 @@ struct Dying<'k> {
 
 impl<'k> Dying<'k> {
     /// Makes SIGKILL pending for all processes, or for none where a lock is
-    /// taken at this moment. The VM is paused.
+    /// taken or a thread awake at this moment. The VM is paused.
     fn order(&mut self, tree: &Tree<'k>) -> Result<bool, ControlError> {
         let members = tree.look()?;
         if members.len() != tree.members().len() {
             return Err(tree.root().unsuitable(RAN));
         }
         for member in &members {
-            require_held(member)?;
-            if !is_free(&member.target)? {
+            if !is_held(member)? || !is_free(&member.target)? {
                 return Ok(false);
             }
         }
@@ -132,12 +131,25 @@ impl<'k> Dying<'k> {
 /// What is wrong with a process that was to be held.
 const RAN: &str = "ran again while it was to be frozen: something in the guest undid it";
 
-fn require_held(member: &Member<'_>) -> Result<(), ControlError> {
+/// Whether all threads of a process are held at this moment. Not where a signal
+/// has just come: it wakes a thread in the trap, which looks at the trap again
+/// before it looks at signals (`get_signal()`), and sleeps on.
+///
+/// # Errors
+///
+/// [`ControlError::Unsuitable`] where a thread was let go.
+fn is_held(member: &Member<'_>) -> Result<bool, ControlError> {
+    let mut all = true;
     for thread in &member.threads {
         let stopped = thread.state()?.contains(TaskState::STOPPED);
-        if thread.exit_state()? == 0 && !stopped && !is_trapped(thread)? {
+        if thread.exit_state()? != 0 || stopped || is_trapped(thread)? {
+            continue;
+        }
+        let trap = Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
+        if !trap {
             return Err(member.target.unsuitable(RAN));
         }
+        all = false;
     }
-    Ok(())
+    Ok(all)
 }
