@@ -1,6 +1,6 @@
 //! Memory that processes share is as it was, and still shared.
 
-use crate::harness::{Guest, Guests, Job, guests, kept};
+use crate::harness::{Guests, Job, guests, kept};
 
 const FOLDER: &str = "/var/tmp/ovmigrate-tests/sharing";
 
@@ -43,29 +43,8 @@ fn files_that_are_mapped_are_as_they_were() {
 #[test]
 fn huge_pages_are_as_they_were() {
     let guests = guests();
-    // For the program, and where it is restored for what criu makes on its way.
-    let reserved = [&guests.source, &guests.destination].map(HugePages::reserve);
     let restored = start(&guests, "huge").migrate(&guests, &[]);
     let said = restored.ask();
     assert!(said.ends_with("done, 0 failures\n"), "{said}");
-    restored.end_all("shared");
-    drop(reserved);
     kept(&["huge pages: private, shared and of memfds"]);
-}
-
-/// Huge pages of a guest, until dropped.
-struct HugePages<'g>(&'g Guest);
-
-impl<'g> HugePages<'g> {
-    fn reserve(guest: &'g Guest) -> Self {
-        let got = guest.sh("echo 1 >/proc/sys/vm/compact_memory; sysctl -n -w vm.nr_hugepages=12");
-        assert_eq!(got.trim(), "12", "huge pages of {}", guest.name);
-        Self(guest)
-    }
-}
-
-impl Drop for HugePages<'_> {
-    fn drop(&mut self) {
-        self.0.try_sh("sysctl -w vm.nr_hugepages=0");
-    }
 }

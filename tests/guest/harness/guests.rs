@@ -9,6 +9,11 @@ use nix::fcntl::{Flock, FlockArg};
 use super::kernel::{self, TestKernel};
 use super::{Guest, Job, KernelLog, Run, ovmigrate};
 
+/// Huge pages for the tests that use them, in one and for what CRIU makes on its
+/// way in the other: reserved while there is memory in large pieces. Later the
+/// kernel would move pages about for them for half a minute of an emulated CPU.
+const BOOT: [&str; 2] = ["--append", "hugepages=12"];
+
 /// Both VMs, until dropped.
 #[derive(Debug)]
 pub struct Guests {
@@ -33,8 +38,8 @@ pub fn guests_of(source: &'static TestKernel, destination: &'static TestKernel) 
     // In one order, so that no two tests wait for each other.
     let used = kernel::ALL.iter().filter(|kernel| [source, destination].contains(kernel));
     let turns = used.map(turn).collect();
-    let source = Guest::up(source, source.source_vm, &[]);
-    let destination = Guest::up(destination, destination.destination_vm, &[]);
+    let source = Guest::up(source, source.source_vm, &BOOT);
+    let destination = Guest::up(destination, destination.destination_vm, &BOOT);
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     Guests {
         logs: [KernelLog::of(&source), KernelLog::of(&destination)],
