@@ -207,14 +207,16 @@ impl Domain {
         Ok(slot.insert(claim).clone())
     }
 
-    /// Fails unless this is an x86-64 machine whose memory is not encrypted.
+    /// Fails unless this is an x86-64 machine whose memory is not encrypted, and
+    /// which runs.
     ///
     /// # Errors
     ///
     /// [`DomainError::NotX86`], [`DomainError::Encrypted`], each by what QEMU
-    /// tells of the machine.
+    /// tells of the machine; as [`require_running`](Self::require_running).
     pub fn require_readable(&self) -> Result<()> {
-        readable::require_readable(&mut self.qmp(), &self.name)
+        let runs = readable::require_readable(&mut self.qmp(), &self.name)?;
+        if runs { Ok(()) } else { self.require_running() }
     }
 
     /// All RAM of the guest, ascending.

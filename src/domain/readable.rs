@@ -10,19 +10,21 @@ use super::qmp::Qmp;
 const SEV_POLICY_ES: u64 = 0x4;
 
 /// Fails where the VM's memory cannot be read with sense. A QEMU that lacks one
-/// of the commands does not know what they ask for.
-pub(super) fn require_readable(qmp: &mut Qmp, domain: &str) -> Result<()> {
+/// of the commands does not know what they ask for. Returns whether the VM runs,
+/// which costs no trip of its own here.
+pub(super) fn require_readable(qmp: &mut Qmp, domain: &str) -> Result<bool> {
     let guard = json!({ "path": "/machine", "property": "confidential-guest-support" });
-    let commands = [("query-target", json!({})), ("qom-get", guard)];
+    let commands = [("query-status", json!({})), ("query-target", json!({})), ("qom-get", guard)];
     let mut answers = qmp.execute_all(&commands)?.into_iter();
-    let [target, guard] = [(); 2].map(|()| answers.next().and_then(Result::ok));
+    let [status, target, guard] = [(); 3].map(|()| answers.next().and_then(Result::ok));
+    let runs = status.is_some_and(|status| status["running"] == true);
     let arch = target.as_ref().and_then(|target| target["arch"].as_str());
     if let Some(arch) = arch.filter(|&arch| arch != "x86_64") {
         let (domain, arch) = (domain.to_owned(), arch.to_owned());
         return Err(DomainError::NotX86 { domain, arch });
     }
     let kind = match guard.as_ref().and_then(Value::as_str) {
-        Some("") => return Ok(()),
+        Some("") => return Ok(runs),
         Some(path) => Some(kind_of_object(qmp, path)?),
         // Before QEMU 6.0 only `query-sev` tells, since 2.12.
         None => None,
@@ -31,7 +33,7 @@ pub(super) fn require_readable(qmp: &mut Qmp, domain: &str) -> Result<()> {
     let sev = sev.and_then(Result::ok).unwrap_or_default();
     match technology(kind.as_deref(), &sev) {
         Some(how) => Err(DomainError::Encrypted { domain: domain.to_owned(), how }),
-        None => Ok(()),
+        None => Ok(runs),
     }
 }
 
@@ -106,7 +108,7 @@ mod tests {
             "qom-get" if arguments["path"] == "/objects/guard0" => kind.map(Value::from),
             _ => None,
         });
-        require_readable(&mut qmp, "vm1").map_or_else(|e| e.to_string(), |()| "fine".to_owned())
+        require_readable(&mut qmp, "vm1").map_or_else(|e| e.to_string(), |_| "fine".to_owned())
     }
 
     fn sev(policy: u64) -> Option<Value> {

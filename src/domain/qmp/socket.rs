@@ -42,14 +42,18 @@ impl QmpSocket {
         Self::negotiate(stream, &name, limit)
     }
 
-    /// Greeting, then the command that leaves negotiation mode.
+    /// The command that leaves negotiation mode, which need not wait for the
+    /// greeting: QEMU reads nothing before it has greeted.
     pub fn negotiate(stream: UnixStream, name: &str, limit: Duration) -> Result<Self> {
+        const LEAVE: &str = "qmp_capabilities";
         let mut qmp = Self { lines: LineStream::new(stream, LINE_LIMIT), next_id: 0 };
-        let greeting = qmp.receive(name, Instant::now() + limit, limit)?;
+        let deadline = Instant::now() + limit;
+        let id = qmp.send(&[(LEAVE, json!({}))], None, deadline)?;
+        let greeting = qmp.receive(name, deadline, limit)?;
         if greeting.get("QMP").is_none() {
             return Err(DomainError::protocol(name, "the greeting is not that of a QMP monitor"));
         }
-        qmp.execute_all(&[("qmp_capabilities", json!({}))], None)?.remove(0)?;
+        qmp.answer(LEAVE, id, Instant::now() + COMMAND_LIMIT)??;
         Ok(qmp)
     }
 
@@ -62,6 +66,18 @@ impl QmpSocket {
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<Vec<Result<Value>>> {
         let deadline = Instant::now() + COMMAND_LIMIT;
+        let first_id = self.send(commands, fd, deadline)?;
+        let answers = (first_id..).zip(commands);
+        answers.map(|(id, (command, _))| self.answer(command, id, deadline)).collect()
+    }
+
+    /// Returns the number of the first command.
+    fn send(
+        &mut self,
+        commands: &[Command<'_>],
+        fd: Option<BorrowedFd<'_>>,
+        deadline: Instant,
+    ) -> Result<u64> {
         let first_id = self.next_id;
         let mut lines = String::new();
         for (command, arguments) in commands {
@@ -73,8 +89,7 @@ impl QmpSocket {
         let name = commands.first().map_or("", |(command, _)| command);
         let sent = self.lines.send(lines.as_bytes(), fd, deadline);
         sent.map_err(|e| failed(name, COMMAND_LIMIT, e))?;
-        let answers = (first_id..).zip(commands);
-        answers.map(|(id, (command, _))| self.answer(command, id, deadline)).collect()
+        Ok(first_id)
     }
 
     /// The answer to the command numbered `id`; the outer error is one of the
