@@ -28,7 +28,7 @@ const COLD: [(&str, &str); 2] = [("bench-1g", "1G"), ("bench-8g", "8G")];
 const SIGSTOP: u32 = 19;
 const SIGCONT: u32 = 18;
 /// Starts processes that do nothing, so that there are some 200 in all.
-const BYSTANDERS: &str = "for i in $(seq 125); do sleep 1000000 </dev/null >/dev/null 2>&1 & done";
+const BYSTANDERS: &str = "for i in $(seq 140); do sleep 1000000 </dev/null >/dev/null 2>&1 & done";
 /// Fills 1 GiB with bytes that are not zero, says so, and sleeps.
 const LARGE: &str = "import time; data = bytearray(b'x') * (1 << 30); \
                      open('/var/tmp/filled', 'w').close(); time.sleep(1e6)";
@@ -86,12 +86,14 @@ fn measure(guest: &Guest, rounds: usize, dir: &Path) -> Result<()> {
 /// Attaches once more, and lists what runs.
 fn looks(known: &Knowledge, choice: AccessChoice, by: &str, rounds: usize) -> Result<()> {
     let attach = || Attachment::open_with(VM, known, choice);
-    let attachment = attach()?;
+    // The next one finds a profile, and a monitor that is free again.
+    drop(attach()?);
     row(&format!("attach, cached, {by}"), rounds, || {
         let started = Instant::now();
         attach()?;
         Ok(started.elapsed())
     })?;
+    let attachment = attach()?;
     let count = inspect::processes(&attachment.kernel, true)?.len();
     row(&format!("ps of {count} processes, {by}"), rounds, || {
         let started = Instant::now();
@@ -102,10 +104,11 @@ fn looks(known: &Knowledge, choice: AccessChoice, by: &str, rounds: usize) -> Re
 
 /// Saves a minimal process over and over, which goes on each time.
 fn minimal_saves(attachment: &Attachment, pid: i32, rounds: usize, dir: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir_in(dir)?;
     let (mut totals, mut pauses) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let started = Instant::now();
-        let report = save_once(attachment, pid, dir)?;
+        let report = save_once(attachment, pid, scratch.path())?;
         totals.push(started.elapsed());
         pauses.push(report.vm_paused);
     }

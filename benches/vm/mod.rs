@@ -59,10 +59,9 @@ fn run(args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Saves a process, which goes on.
-pub fn save_once(attachment: &Attachment, pid: i32, dir: &Path) -> Result<SaveReport> {
-    let scratch = tempfile::tempdir_in(dir)?;
-    let images = scratch.path().join("images");
+/// Saves a process, which goes on, into a directory of its own in `scratch`.
+pub fn save_once(attachment: &Attachment, pid: i32, scratch: &Path) -> Result<SaveReport> {
+    let images = tempfile::tempdir_in(scratch)?.keep();
     let options = SaveOptions {
         freeze: Freeze::Trap,
         afterwards: Afterwards::LeaveRunning,
