@@ -1,8 +1,9 @@
 //! Real programs that are moved while they work, and end with the right answer.
 
+use std::fmt::Write as _;
 use std::fs;
 
-use crate::harness::{Guests, Job, guests, kept, wait_for};
+use crate::harness::{Guests, Job, TestKernel, guests, kept, refused, wait_for};
 
 const FOLDER: &str = "/var/tmp/ovmigrate-tests/work";
 
@@ -27,6 +28,68 @@ fn moved<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
 fn answer(job: &Job<'_>) -> String {
     job.wait_for_end();
     job.log().lines().last().unwrap_or_default().to_owned()
+}
+
+/// Puts a file of text that packs as text does into the source's folder.
+fn push_text(guests: &Guests, name: &str, lines: u32) {
+    let mut text = String::new();
+    let mut random = fastrand::Rng::with_seed(u64::from(lines));
+    for line in 0..lines {
+        writeln!(text, "{line} {:x} of {}", random.u32(..), random.u16(..)).unwrap();
+    }
+    let here = guests.folder.join("text");
+    fs::write(&here, text).unwrap();
+    guests.source.push(&here, &format!("{FOLDER}/{name}"));
+}
+
+/// Starts a shell that packs the folder `text`, and waits until a part is done.
+fn start_packing<'g>(guests: &'g Guests, compressor: &str) -> Job<'g> {
+    prepare(guests);
+    guests.source.sh(&format!("mkdir {FOLDER}/text"));
+    for number in 0..6 {
+        push_text(guests, &format!("text/{number}"), 50_000 + number);
+    }
+    let job = guests.source.spawn(&["sh", "-c", &pipeline(compressor)]);
+    let name = compressor.split_once(' ').expect("options").0;
+    wait_for("a part of it is packed", || {
+        let script = format!("cat /proc/$(pgrep -P {} -x {name})/io", job.pid);
+        let output = job.guest.try_sh(&script).stdout;
+        let io = String::from_utf8(output).expect("text");
+        let read: u64 = io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok())?;
+        (read > 1 << 20).then_some(())
+    });
+    job
+}
+
+/// Files are others there, which `tar` is not to tell of.
+fn pipeline(compressor: &str) -> String {
+    format!(
+        "cd {FOLDER} && tar --sort=name --warning=no-file-changed -c text | {compressor} | \
+         sha256sum; true"
+    )
+}
+
+#[test]
+fn a_pipeline_ends_with_the_right_sum() {
+    let guests = guests();
+    let xz = "xz -2 -T2 --block-size=1MiB";
+    let restricts_itself = matches!(TestKernel::chosen().release, "6.12" | "7.2");
+    let compressor = if restricts_itself { "zstd -15 -T2" } else { xz };
+    let job = start_packing(&guests, compressor);
+    let moved = moved(&guests, &job);
+    assert_eq!(job.log(), "", "it had ended");
+    // The same files, packed by one that stays.
+    let expected = guests.source.sh(&pipeline(compressor));
+    assert_eq!(answer(&moved), expected.trim_end());
+    kept(&[&format!("a shell's pipeline: tar | {compressor} | sha256sum")]);
+    if restricts_itself {
+        let job = start_packing(&guests, xz);
+        let message = guests.save(job.pid, &[]).failure();
+        let name = "is restricted by Landlock";
+        assert!(message.contains(name), "{message}");
+        assert_eq!(answer(&job).split_whitespace().count(), 2, "it does not go on: {}", job.log());
+        refused("xz of 5.6 and later, which restricts itself", name);
+    }
 }
 
 #[test]
