@@ -74,6 +74,7 @@ pub struct Thread {
 /// [`KernelError`] where the list of processes cannot be read.
 pub fn processes(kernel: &Kernel, with_threads: bool) -> Result<Vec<Process>, KernelError> {
     settled(|| {
+        let _remembering = kernel.space().memory().remember();
         let mut processes = Vec::new();
         let mut seen = HashSet::new();
         let mut room = Room { tasks: MAX_TASKS, commands: MAX_COMMANDS, counters: MAX_COUNTERS };

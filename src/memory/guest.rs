@@ -7,6 +7,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::address::{GuestPhys, GuestVirt};
+use super::remembered::{Remembered, Remembering};
 
 /// Why guest memory could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,11 @@ pub struct Region {
 }
 
 impl Region {
+    /// Whether its bytes are mapped into this process.
+    fn is_mapped(&self) -> bool {
+        self.backing.borrow(0, 0).is_some()
+    }
+
     /// Where `addr..addr + len` lies in the region, if all of it does.
     fn offset_of(&self, addr: GuestPhys, len: usize) -> Option<u64> {
         let offset = addr.checked_offset_from(self.start)?;
@@ -124,6 +130,7 @@ impl Region {
 pub struct GuestMemory {
     /// Ascending, not overlapping.
     regions: Vec<Region>,
+    remembered: Remembered,
 }
 
 impl GuestMemory {
@@ -144,7 +151,7 @@ impl GuestMemory {
                 _ => return Err(out_of_range),
             }
         }
-        Ok(Self { regions })
+        Ok(Self { regions, remembered: Remembered::default() })
     }
 
     /// Bytes of RAM.
@@ -171,8 +178,18 @@ impl GuestMemory {
     /// [`MemoryError::NotRam`] or [`MemoryError::Host`].
     pub fn read(&self, addr: GuestPhys, buf: &mut [u8]) -> Result<(), MemoryError> {
         let (region, offset) = self.find(addr, buf.len())?;
-        let result = region.backing.read(offset, buf);
-        result.map_err(|source| MemoryError::Host { addr, source })
+        let mut read = || {
+            let remembered = !region.is_mapped() && self.read_remembered(region, addr, buf)?;
+            if remembered { Ok(()) } else { region.backing.read(offset, buf) }
+        };
+        read().map_err(|source| MemoryError::Host { addr, source })
+    }
+
+    /// Has each page of RAM that is not mapped read once, until the result is
+    /// dropped: for a look at what does not change meanwhile, or whose changes
+    /// are found in another way.
+    pub fn remember(&self) -> Remembering<'_> {
+        self.remembered.begin()
     }
 
     /// Copies `bytes` to `addr`.
@@ -183,6 +200,7 @@ impl GuestMemory {
     pub fn write(&self, addr: GuestPhys, bytes: &[u8]) -> Result<(), MemoryError> {
         let (region, offset) = self.find(addr, bytes.len())?;
         let result = region.backing.write(offset, bytes);
+        self.remembered.forget(addr, bytes.len());
         result.map_err(|source| MemoryError::Host { addr, source })
     }
 
@@ -199,7 +217,7 @@ impl GuestMemory {
 
     /// How it is reached.
     pub fn access(&self) -> Access {
-        let mut mapped = self.regions.iter().map(|region| region.backing.borrow(0, 0).is_some());
+        let mut mapped = self.regions.iter().map(Region::is_mapped);
         match (mapped.clone().any(|mapped| mapped), mapped.all(|mapped| mapped)) {
             (true, true) => Access::Mapped,
             (true, false) => Access::Mixed,
@@ -245,6 +263,18 @@ impl GuestMemory {
     pub fn borrow(&self, addr: GuestPhys, len: usize) -> Result<Option<&[u8]>, MemoryError> {
         let (region, offset) = self.find(addr, len)?;
         Ok(region.backing.borrow(offset, len))
+    }
+
+    fn read_remembered(
+        &self,
+        region: &Region,
+        addr: GuestPhys,
+        buf: &mut [u8],
+    ) -> io::Result<bool> {
+        self.remembered.read(addr, buf, |start, page| {
+            let offset = region.offset_of(start, page.len())?;
+            Some(region.backing.read(offset, page))
+        })
     }
 
     /// The region that holds all of `addr..addr + len`, and the offset in it.

@@ -18,6 +18,7 @@ mod mapped;
 mod paging;
 mod populated;
 mod process;
+mod remembered;
 mod sigbus;
 
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub use mapped::MappedFile;
 pub use paging::{AddressSpace, CpuPaging, Entry, Leaf, PageTableLevels};
 pub use populated::{FilePiece, Pagemap};
 pub use process::{ProcessMemory, ProcessRam};
+pub use remembered::Remembering;

@@ -190,11 +190,14 @@ impl Transaction<'_> {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
 
+        let memory = self.attachment.kernel.space().memory();
         let pause = self.attachment.domain.pause()?;
+        let remembering = memory.remember();
         let captured = capture(hold.tree(), self.limits).and_then(|captured| {
             let mark = Mark::of(hold.tree())?;
             Ok((captured, mark))
         });
+        drop(remembering);
         let paused = pause.resume()?;
         let (Captured { mut snapshot, memories }, mark) = captured?;
         hold.describe_to(&mut snapshot);
@@ -203,7 +206,6 @@ impl Transaction<'_> {
         }
         let captured = lap();
 
-        let memory = self.attachment.kernel.space().memory();
         let source = pages::Source::new(hold.tree(), &memories, &snapshot);
         let page_bytes = pages::write(memory, &source, &mut snapshot, &mut *sink, self.observer)?;
         let pages = lap();
