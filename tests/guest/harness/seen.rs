@@ -39,6 +39,13 @@ pub fn refused(state: &str, words: &str) {
     note("state-coverage", &[state], &[&format!("refused: {words:?}")]);
 }
 
+/// Notes states that a process cannot have: the kernel is older than they are.
+pub fn unknown(states: &[&str]) {
+    for state in states {
+        note("state-coverage", &[state], &["not in this kernel"]);
+    }
+}
+
 fn note(page: &str, row: &[&str], words: &[&str]) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seen.jsonl");
     let mut file = File::options().create(true).append(true).open(path).unwrap();
