@@ -104,7 +104,7 @@ fn medians(attachment: &Attachment, pid: i32, scratch: &Path) -> Result<[Duratio
     let mut figures: [Vec<Duration>; 2] = Default::default();
     for _ in 0..ROUNDS {
         let report = save_once(attachment, pid, scratch)?;
-        figures[0].push(report.vm_paused);
+        figures[0].push(report.vm_paused.total);
         figures[1].push(report.durations.survey + report.durations.frozen);
     }
     Ok(figures.map(|mut times| {

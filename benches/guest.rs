@@ -110,7 +110,7 @@ fn minimal_saves(attachment: &Attachment, pid: i32, rounds: usize, dir: &Path) -
         let started = Instant::now();
         let report = save_once(attachment, pid, scratch.path())?;
         totals.push(started.elapsed());
-        pauses.push(report.vm_paused);
+        pauses.push(report.vm_paused.total);
     }
     print_row("save of a minimal process", totals);
     print_row("  of it the VM paused", pauses);
@@ -135,7 +135,7 @@ fn large_save(guest: &Guest, attachment: &Attachment, dir: &Path) -> Result<()> 
     println!(
         "frozen for {:.0} ms, the VM paused for {:.1} ms",
         milliseconds(limit.save.durations.frozen),
-        milliseconds(limit.save.vm_paused)
+        milliseconds(limit.save.vm_paused.total)
     );
     Ok(())
 }

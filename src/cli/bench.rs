@@ -74,6 +74,6 @@ fn text(limit: &Limit) -> String {
         limit.write_seconds,
         limit.save_rate() / limit.write_rate(),
         milliseconds(limit.save.durations.frozen),
-        milliseconds(limit.save.vm_paused),
+        milliseconds(limit.save.vm_paused.total),
     )
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use ovmigrate::control::{self, Tree};
 
 use super::TargetArgs;
-use super::output::{escaped, milliseconds, print};
+use super::output::{escaped, print};
 
 /// Freeze a process from outside the VM.
 ///
@@ -25,12 +25,11 @@ pub struct Freeze {
 
 impl Freeze {
     pub fn run(self) -> Result<()> {
-        let (comm, paused) = self.target.act(|attachment, target, deadline| {
+        let (comm, _) = self.target.act(|attachment, target, deadline| {
             let comm = target.comm().to_owned();
-            let mut tree = Tree::alone(target);
-            Ok((comm, control::freeze(&attachment.domain, &mut tree, deadline)?))
+            control::freeze(&attachment.domain, &mut Tree::alone(target), deadline)?;
+            Ok(comm)
         })?;
-        tracing::info!("the VM stood still for {}", milliseconds(paused));
         let (pid, domain) = (self.target.pid, self.target.vm.domain.arguments());
         print(&format!(
             "process {pid} ({}) is frozen; thaw it with: ovmigrate thaw {domain} --pid {pid}\n",

@@ -26,6 +26,7 @@ use anyhow::{Context, Result};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ovmigrate::attach::{AccessChoice, Attachment};
 use ovmigrate::control::{ControlError, Deadline, Target};
+use ovmigrate::domain::Pauses;
 use ovmigrate::kernel::{GivenProfile, Knowledge};
 use tracing_subscriber::EnvFilter;
 
@@ -219,15 +220,19 @@ struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// Attaches to the VM and acts on the process.
+    /// Attaches to the VM and acts on the process. Says how the VM stood still
+    /// for it.
     fn act<T>(
         &self,
         act: impl FnOnce(&Attachment, Target<'_>, Deadline) -> Result<T, ControlError>,
-    ) -> Result<T> {
+    ) -> Result<(T, Pauses)> {
         let attachment = self.vm.attach()?;
         attachment.domain.claim()?;
         let target = Target::find(&attachment.kernel, self.pid)?;
-        Ok(act(&attachment, target, Deadline::within(self.timeout))?)
+        let result = act(&attachment, target, Deadline::within(self.timeout))?;
+        let pauses = attachment.domain.take_pauses();
+        tracing::info!("the VM stood still for {}", output::milliseconds(pauses.total));
+        Ok((result, pauses))
     }
 }
 

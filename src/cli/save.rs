@@ -143,7 +143,7 @@ impl Save {
             counted(report.threads, "thread"),
             HumanBytes(*page_bytes),
             milliseconds(durations.frozen),
-            milliseconds(*vm_paused),
+            milliseconds(vm_paused.total),
             self.fate(report),
         ))
     }

@@ -8,7 +8,7 @@ use ovmigrate::control::{self, Effect};
 use serde_json::json;
 
 use super::TargetArgs;
-use super::output::{milliseconds, print, print_json};
+use super::output::{print, print_json};
 
 /// Send a signal to a process from outside the VM.
 ///
@@ -34,19 +34,17 @@ pub struct Signal {
 
 impl Signal {
     pub fn run(self) -> Result<()> {
-        let (comm, effect, paused) = self.target.act(|attachment, target, deadline| {
-            let (effect, paused) =
-                control::send(&attachment.domain, &target, self.signal, deadline)?;
-            Ok((target.comm().to_owned(), effect, paused))
+        let ((comm, effect), pauses) = self.target.act(|attachment, target, deadline| {
+            let effect = control::send(&attachment.domain, &target, self.signal, deadline)?;
+            Ok((target.comm().to_owned(), effect))
         })?;
-        tracing::info!("the VM stood still for {}", milliseconds(paused));
         if self.json {
             return print_json(&json!({
                 "pid": self.target.pid,
                 "comm": comm,
                 "signal": self.signal,
                 "effect": effect,
-                "paused_seconds": paused.as_secs_f64(),
+                "vm_paused": pauses,
             }));
         }
         let comm = super::output::escaped(&comm);

@@ -5,7 +5,7 @@ use clap::Args;
 use ovmigrate::control::{self, Tree};
 
 use super::TargetArgs;
-use super::output::{escaped, milliseconds, print};
+use super::output::{escaped, print};
 
 /// Let a frozen process go on.
 ///
@@ -27,12 +27,12 @@ pub struct Thaw {
 
 impl Thaw {
     pub fn run(self) -> Result<()> {
-        let (comm, paused) = self.target.act(|attachment, target, deadline| {
+        let (comm, _) = self.target.act(|attachment, target, deadline| {
             let comm = target.comm().to_owned();
             let tree = if self.tree { Tree::of(target)? } else { Tree::alone(target) };
-            Ok((comm, control::thaw(&attachment.domain, &tree, deadline)?))
+            control::thaw(&attachment.domain, &tree, deadline)?;
+            Ok(comm)
         })?;
-        tracing::info!("the VM stood still for {}", milliseconds(paused));
         print(&format!("process {} ({}) goes on\n", self.target.pid, escaped(&comm)))
     }
 }

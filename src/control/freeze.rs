@@ -29,7 +29,7 @@ use super::tree::{Member, Tree};
 use super::wake::nudge;
 
 /// Freezes all threads of all processes of a tree, which has its members as
-/// they are then. Returns how long the VM was paused in all.
+/// they are then.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub fn freeze(
     domain: &Domain,
     tree: &mut Tree<'_>,
     deadline: Deadline,
-) -> Result<Duration, ControlError> {
+) -> Result<(), ControlError> {
     for member in tree.look_settled()? {
         for thread in &member.threads {
             if Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE) {
@@ -63,10 +63,10 @@ pub fn freeze_rest(
     domain: &Domain,
     tree: &mut Tree<'_>,
     deadline: Deadline,
-) -> Result<Duration, ControlError> {
-    let mut freezer = Freezer { domain, tree, touched: HashMap::new(), paused: Duration::ZERO };
+) -> Result<(), ControlError> {
+    let mut freezer = Freezer { domain, tree, touched: HashMap::new() };
     match freezer.run(deadline) {
-        Ok(()) => Ok(freezer.paused),
+        Ok(()) => Ok(()),
         Err(error) => {
             // The first error says what is wrong; that a process could not be
             // let go either is what an operator must hear beside it.
@@ -86,7 +86,6 @@ struct Freezer<'a, 'k> {
     tree: &'a mut Tree<'k>,
     /// All that got the trap. One whose parent ends may leave the tree.
     touched: HashMap<Identity, Target<'k>>,
-    paused: Duration,
 }
 
 impl<'k> Freezer<'_, 'k> {
@@ -106,8 +105,7 @@ impl<'k> Freezer<'_, 'k> {
             if let Some((member, thread)) = loose.first() {
                 held_before = None;
                 if needs_nudge(&members, &loose)? {
-                    let paused = self.set_traps()?;
-                    self.paused += paused;
+                    self.set_traps()?;
                 }
                 deadline.wait(&member.target, "freeze", || reason(&members, &loose, thread))?;
                 continue;
@@ -124,7 +122,7 @@ impl<'k> Freezer<'_, 'k> {
     }
 
     /// One pause: sets the trap for each thread and makes it look.
-    fn set_traps(&mut self) -> Result<Duration, ControlError> {
+    fn set_traps(&mut self) -> Result<(), ControlError> {
         let Self { domain, tree, touched, .. } = self;
         intervene(domain, tree.kernel(), |intervention| {
             // Where a vCPU is in the middle of a fork or an exit, the next
@@ -171,11 +169,9 @@ impl<'k> Freezer<'_, 'k> {
             return Ok(());
         }
         match thaw(self.domain, &Tree::some(touched), Deadline::within(THAW_WITHIN)) {
-            Ok(paused) => self.paused += paused,
-            Err(ControlError::Gone { .. }) => {}
-            Err(error) => return Err(error),
+            Err(ControlError::Gone { .. }) => Ok(()),
+            result => result,
         }
-        Ok(())
     }
 }
 
@@ -242,24 +238,18 @@ fn is_held_up(members: &[Member<'_>], thread: &Task<'_>) -> Result<bool, KernelE
     Ok(members.iter().any(|member| member.target.pid() == parent))
 }
 
-/// Lets all threads of a tree go on that the trap holds. Returns how long the
-/// VM was paused in all.
+/// Lets all threads of a tree go on that the trap holds.
 ///
 /// # Errors
 ///
 /// [`ControlError::TimedOut`] where a thread does not leave the trap before
 /// `deadline`: its cgroup is frozen, too. [`ControlError::Gone`] where none is
 /// left.
-pub fn thaw(
-    domain: &Domain,
-    tree: &Tree<'_>,
-    deadline: Deadline,
-) -> Result<Duration, ControlError> {
-    let mut paused = Duration::ZERO;
+pub fn thaw(domain: &Domain, tree: &Tree<'_>, deadline: Deadline) -> Result<(), ControlError> {
     loop {
         let members = tree.look_settled()?;
-        let Some((target, held)) = first_held(&members)? else { return Ok(paused) };
-        paused += clear_traps(domain, tree)?;
+        let Some((target, held)) = first_held(&members)? else { return Ok(()) };
+        clear_traps(domain, tree)?;
         deadline.wait(target, "thaw", || describe(&held))?;
     }
 }
@@ -287,7 +277,7 @@ fn is_parked(thread: &Task<'_>) -> Result<bool, KernelError> {
     Ok(thread.frozen()? && !thread.state()?.intersects(others))
 }
 
-fn clear_traps(domain: &Domain, tree: &Tree<'_>) -> Result<Duration, ControlError> {
+fn clear_traps(domain: &Domain, tree: &Tree<'_>) -> Result<(), ControlError> {
     intervene(domain, tree.kernel(), |intervention| {
         let Ok(members) = tree.look() else { return Ok(()) };
         for member in &members {

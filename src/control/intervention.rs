@@ -1,7 +1,6 @@
 //! One pause of the VM and what is done in it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::domain::{Domain, Interrupt, Pause};
 use crate::kernel::{Kernel, KernelError};
@@ -43,9 +42,8 @@ impl<'d, 'k> Intervention<'d, 'k> {
         self.interrupts.insert((cpu, CALL_FUNCTION_SINGLE_VECTOR));
     }
 
-    /// Raises the collected interrupts and continues the VM. Returns how long
-    /// it was paused.
-    fn finish(mut self) -> Result<Duration, ControlError> {
+    /// Raises the collected interrupts and continues the VM.
+    fn finish(mut self) -> Result<(), ControlError> {
         let mut messages = Vec::with_capacity(self.interrupts.len());
         for &(cpu, vector) in &self.interrupts {
             let apic_id = CpuInfo::of_cpu(self.kernel, cpu)?.apic_id()?;
@@ -56,12 +54,12 @@ impl<'d, 'k> Intervention<'d, 'k> {
     }
 }
 
-/// One pause: makes `change`. Returns how long the VM was paused.
+/// One pause: makes `change`.
 pub(super) fn intervene<'d, 'k>(
     domain: &'d Domain,
     kernel: &'k Kernel,
     change: impl FnOnce(&mut Intervention<'d, 'k>) -> Result<(), ControlError>,
-) -> Result<Duration, ControlError> {
+) -> Result<(), ControlError> {
     let mut intervention = Intervention::begin(domain, kernel)?;
     change(&mut intervention)?;
     intervention.finish()

@@ -1,7 +1,5 @@
 //! Ending what is held still.
 
-use std::time::Duration;
-
 use crate::domain::Domain;
 use crate::kernel::KernelError;
 use crate::linux::{Struct, Task, TaskFlags, TaskState};
@@ -17,23 +15,17 @@ use super::wake::nudge;
 /// Kills a tree that is held by the freezer trap or by stop signals, so that no
 /// thread executes another user instruction: SIGKILL is made pending for all
 /// processes in one pause, and one thread of each is let go; the others die by
-/// the group exit that this thread begins. Returns how long the VM was paused
-/// in all.
+/// the group exit that this thread begins.
 ///
 /// # Errors
 ///
 /// [`ControlError::Unsuitable`] where a thread is not held any more, so that
 /// its process may have run since; nothing is killed then.
-pub fn kill_held(
-    domain: &Domain,
-    tree: &Tree<'_>,
-    deadline: Deadline,
-) -> Result<Duration, ControlError> {
+pub fn kill_held(domain: &Domain, tree: &Tree<'_>, deadline: Deadline) -> Result<(), ControlError> {
     let mut dying = Dying { ordered: false, threads: Vec::new() };
-    let mut paused = Duration::ZERO;
     loop {
         if !dying.ordered || !dying.asleep()?.is_empty() {
-            paused += intervene(domain, tree.kernel(), |intervention| {
+            intervene(domain, tree.kernel(), |intervention| {
                 if !dying.ordered && !dying.order(tree)? {
                     return Ok(());
                 }
@@ -56,7 +48,7 @@ pub fn kill_held(
         }
         let (target, thread) = match dying.first_alive()? {
             Some(alive) => alive,
-            None if dying.ordered => return Ok(paused),
+            None if dying.ordered => return Ok(()),
             None => (tree.root().clone(), tree.root().leader()),
         };
         deadline.wait(&target, "die", || describe(&thread))?;

@@ -5,8 +5,6 @@
 //! mode. As from `kill()` without information about the sender, the handler
 //! sees `SI_USER` with PID and UID 0 (`collect_signal()`, `kernel/signal.c`).
 
-use std::time::Duration;
-
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
@@ -51,7 +49,7 @@ pub enum Effect {
 }
 
 /// Sends `signal` (1 to 64) to a process and waits until it took effect.
-/// Returns what it did and how long the VM was paused in all.
+/// Returns what it did.
 ///
 /// # Errors
 ///
@@ -62,13 +60,11 @@ pub fn send(
     target: &Target<'_>,
     signal: u32,
     deadline: Deadline,
-) -> Result<(Effect, Duration), ControlError> {
-    let mut paused = Duration::ZERO;
-    match send_and_wait(domain, target, signal, deadline, &mut paused) {
-        Ok(effect) => Ok((effect, paused)),
+) -> Result<Effect, ControlError> {
+    match send_and_wait(domain, target, signal, deadline) {
         // What it ended with or what it was looked at with in that moment.
-        Err(_) if !target.is_alive()? => Ok((Effect::Killed, paused)),
-        Err(error) => Err(error),
+        Err(_) if !target.is_alive()? => Ok(Effect::Killed),
+        result => result,
     }
 }
 
@@ -77,7 +73,6 @@ fn send_and_wait(
     target: &Target<'_>,
     signal: u32,
     deadline: Deadline,
-    paused: &mut Duration,
 ) -> Result<Effect, ControlError> {
     if signal != SIGCONT && is_ignored(target, signal)? {
         return Ok(Effect::Ignored);
@@ -86,7 +81,7 @@ fn send_and_wait(
     let mut sent = false;
     loop {
         if !sent || must_look_again(target, signal)? {
-            *paused += intervene(domain, target.leader().kernel(), |intervention| {
+            intervene(domain, target.leader().kernel(), |intervention| {
                 // Its memory may be another's.
                 if !target.is_alive()? {
                     return Err(target.gone());

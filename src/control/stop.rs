@@ -13,7 +13,7 @@ use super::tree::Tree;
 
 /// Stops all processes of a tree by SIGSTOP, parents before children, until no
 /// new one appears; the tree has its members as they are then. Returns those
-/// that were not stopped before, and how long the VM was paused in all.
+/// that were not stopped before.
 ///
 /// # Errors
 ///
@@ -24,11 +24,10 @@ pub fn stop<'k>(
     domain: &Domain,
     tree: &mut Tree<'k>,
     deadline: Deadline,
-) -> Result<(Vec<Target<'k>>, Duration), ControlError> {
+) -> Result<Vec<Target<'k>>, ControlError> {
     let mut stopped = Vec::new();
-    let mut paused = Duration::ZERO;
-    match stop_all(domain, tree, deadline, &mut stopped, &mut paused) {
-        Ok(()) => Ok((stopped, paused)),
+    match stop_all(domain, tree, deadline, &mut stopped) {
+        Ok(()) => Ok(stopped),
         Err(error) => {
             if let Err(other) = go_on(domain, &stopped, Deadline::within(CONTINUE_WITHIN)) {
                 tracing::error!("process {} is still stopped: {other}", tree.root().pid());
@@ -46,7 +45,6 @@ fn stop_all<'k>(
     tree: &mut Tree<'k>,
     deadline: Deadline,
     stopped: &mut Vec<Target<'k>>,
-    paused: &mut Duration,
 ) -> Result<(), ControlError> {
     loop {
         let members = tree.look_settled()?;
@@ -59,9 +57,7 @@ fn stop_all<'k>(
                 stopped => stopped?,
             };
             all = false;
-            let (effect, pause) = send(domain, target, Signal::SIGSTOP as u32, deadline)?;
-            *paused += pause;
-            match effect {
+            match send(domain, target, Signal::SIGSTOP as u32, deadline)? {
                 Effect::Stopped => stopped.push(target.clone()),
                 Effect::Killed => {}
                 _ => return Err(target.unsuitable("cannot be stopped by a signal")),
@@ -76,8 +72,7 @@ fn stop_all<'k>(
     }
 }
 
-/// Continues stopped processes, children before parents. Returns how long the
-/// VM was paused in all.
+/// Continues stopped processes, children before parents.
 ///
 /// # Errors
 ///
@@ -86,10 +81,9 @@ pub fn go_on(
     domain: &Domain,
     stopped: &[Target<'_>],
     deadline: Deadline,
-) -> Result<Duration, ControlError> {
-    let mut paused = Duration::ZERO;
+) -> Result<(), ControlError> {
     for target in stopped.iter().rev() {
-        paused += send(domain, target, Signal::SIGCONT as u32, deadline)?.1;
+        send(domain, target, Signal::SIGCONT as u32, deadline)?;
     }
-    Ok(paused)
+    Ok(())
 }

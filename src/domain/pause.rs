@@ -4,18 +4,36 @@
 //! dropping the guard) continues them. If this process dies in between, even
 //! by SIGKILL, a [`Keeper`] continues the VM.
 
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::json;
+use serde_with::{DurationSecondsWithFrac, serde_as};
 
 use super::Domain;
 use super::error::{DomainError, Result};
 use super::gdb::Stub;
 use super::keeper::{Continuation, Keeper, Order};
 use super::qmp::Qmp;
+
+/// How often and how long a VM stood still for us: each time at most from before
+/// `stop` was sent until `cont` was answered. Times are serialised in seconds.
+#[serde_as]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pauses {
+    /// How often.
+    pub count: u32,
+    /// How long in all.
+    #[serde_as(as = "DurationSecondsWithFrac<f64>")]
+    pub total: Duration,
+    /// The longest time.
+    #[serde_as(as = "DurationSecondsWithFrac<f64>")]
+    pub longest: Duration,
+}
 
 /// What a pause needs that lasts as long as the attachment.
 #[derive(Debug, Default)]
@@ -24,9 +42,23 @@ pub(super) struct PauseState {
     paused: AtomicBool,
     /// Started by the first pause.
     keeper: Mutex<Option<Keeper>>,
+    /// Those that are over.
+    times: Mutex<Pauses>,
 }
 
 impl PauseState {
+    fn times(&self) -> MutexGuard<'_, Pauses> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a pause that is over.
+    fn note(&self, time: Duration) {
+        let mut times = self.times();
+        times.count += 1;
+        times.total += time;
+        times.longest = times.longest.max(time);
+    }
+
     /// Tells the keeper, started where there is none, that the VM is to be
     /// stopped by us.
     fn arm(&self, continuation: Continuation<'_>, claim: BorrowedFd<'_>) -> Result<()> {
@@ -103,6 +135,11 @@ impl Domain {
         self.stop(claim.as_fd()).inspect_err(|_| self.pause.paused.store(false, Ordering::Release))
     }
 
+    /// The pauses since this was last asked.
+    pub fn take_pauses(&self) -> Pauses {
+        mem::take(&mut self.pause.times())
+    }
+
     fn stop(&self, claim: BorrowedFd<'_>) -> Result<Pause<'_>> {
         self.require_running()?;
         self.pause.arm(self.qmp().continuation(), claim)?;
@@ -120,30 +157,28 @@ impl<'a> Pause<'a> {
         self.domain
     }
 
-    /// Continues the VM and returns how long it stood still at most: from
-    /// before `stop` was sent until `cont` was answered.
+    /// Continues the VM.
     ///
     /// # Errors
     ///
     /// What QEMU says; the VM may then still be paused.
-    pub fn resume(mut self) -> Result<Duration> {
+    pub fn resume(mut self) -> Result<()> {
         self.cont()
     }
 
-    fn cont(&mut self) -> Result<Duration> {
+    fn cont(&mut self) -> Result<()> {
         let state = &self.domain.pause;
         // What a stub reads once the VM runs would stop it again.
         let behind = self.stub.take_if(|stub| stub.behind);
         let closed = behind.map(|stub| stub.close(&mut self.domain.qmp()));
         state.cont(&mut self.domain.qmp())?;
-        let paused = self.since.elapsed();
+        state.note(self.since.elapsed());
         self.resumed = true;
         state.paused.store(false, Ordering::Release);
         if let Some(stub) = self.stub.take() {
             stub.close(&mut self.domain.qmp())?;
         }
-        closed.transpose()?;
-        Ok(paused)
+        closed.transpose().map(drop)
     }
 }
 

@@ -36,7 +36,6 @@ pub struct Hold<'a, 'k> {
     /// Those that SIGSTOP stopped for this.
     stopped: Vec<Target<'k>>,
     timeout: Duration,
-    paused: Duration,
 }
 
 impl<'a, 'k> Hold<'a, 'k> {
@@ -51,8 +50,7 @@ impl<'a, 'k> Hold<'a, 'k> {
         how: Freeze,
         timeout: Duration,
     ) -> Result<Self, SaveError> {
-        let (stopped, paused) = (Vec::new(), Duration::ZERO);
-        let mut hold = Self { attachment, tree, how, stopped, timeout, paused };
+        let mut hold = Self { attachment, tree, how, stopped: Vec::new(), timeout };
         hold.enter()?;
         for _ in 0..VDSO_TRIES {
             let inside = match in_vdso(&hold.tree) {
@@ -77,14 +75,10 @@ impl<'a, 'k> Hold<'a, 'k> {
 
     fn enter(&mut self) -> Result<(), ControlError> {
         let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
-        self.paused += match self.how {
+        match self.how {
             Freeze::Trap => freeze(domain, &mut self.tree, deadline)?,
-            Freeze::Signal => {
-                let (stopped, paused) = stop(domain, &mut self.tree, deadline)?;
-                self.stopped = stopped;
-                paused
-            }
-        };
+            Freeze::Signal => self.stopped = stop(domain, &mut self.tree, deadline)?,
+        }
         Ok(())
     }
 
@@ -94,20 +88,18 @@ impl<'a, 'k> Hold<'a, 'k> {
         let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
         match self.how {
             Freeze::Trap => {
-                self.paused += thaw(domain, &Tree::some(some), deadline)?;
-                self.paused += freeze_rest(domain, &mut self.tree, deadline)?;
+                thaw(domain, &Tree::some(some), deadline)?;
+                freeze_rest(domain, &mut self.tree, deadline)
             }
             Freeze::Signal => {
                 // One that was stopped before stays where it is.
                 let some: Vec<_> =
                     self.stopped.extract_if(.., |stopped| is_among(stopped, &some)).collect();
-                self.paused += go_on(domain, &some, deadline)?;
-                let (stopped, paused) = stop(domain, &mut self.tree, deadline)?;
-                self.stopped.extend(stopped);
-                self.paused += paused;
+                go_on(domain, &some, deadline)?;
+                self.stopped.extend(stop(domain, &mut self.tree, deadline)?);
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Corrects what the freezing itself has changed in a snapshot.
@@ -128,33 +120,26 @@ impl<'a, 'k> Hold<'a, 'k> {
     pub(super) fn let_go(self, error: SaveError) -> SaveError {
         let pid = self.tree.root().pid();
         match self.thaw() {
-            Ok(_) => error,
+            Ok(()) => error,
             Err(thaw) => {
                 SaveError::StillFrozen { pid, error: Box::new(error), thaw: Box::new(thaw) }
             }
         }
     }
 
-    /// Lets all processes go on. Returns how long the VM was paused by the hold
-    /// in all.
-    pub(super) fn thaw(self) -> Result<Duration, ControlError> {
+    /// Lets all processes go on.
+    pub(super) fn thaw(self) -> Result<(), ControlError> {
         let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
-        let paused = match self.how {
-            Freeze::Trap => thaw(domain, &self.tree, deadline)?,
-            Freeze::Signal => go_on(domain, &self.stopped, deadline)?,
-        };
-        Ok(self.paused + paused)
+        match self.how {
+            Freeze::Trap => thaw(domain, &self.tree, deadline),
+            Freeze::Signal => go_on(domain, &self.stopped, deadline),
+        }
     }
 
     /// Kills all processes.
-    pub(super) fn kill(&self) -> Result<Duration, ControlError> {
+    pub(super) fn kill(self) -> Result<(), ControlError> {
         let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
-        Ok(self.paused + kill_held(domain, &self.tree, deadline)?)
-    }
-
-    /// Leaves the processes frozen.
-    pub(super) fn leave(&self) -> Duration {
-        self.paused
+        kill_held(domain, &self.tree, deadline)
     }
 }
 

@@ -96,6 +96,7 @@ pub fn save(
     observer: &mut dyn Observer,
 ) -> Result<SaveReport, SaveError> {
     attachment.domain.claim()?;
+    attachment.domain.take_pauses();
     let started = Instant::now();
     let tree = Tree::of(Target::find(&attachment.kernel, pid)?)?;
     refuse_obstacles(&tree, options.limits)?;
@@ -108,7 +109,7 @@ pub fn save(
     let transaction =
         Transaction { attachment, for_criu: options.for_criu, limits: options.limits, observer };
     match transaction.run(&mut hold, sink) {
-        Ok(written) => finish(options, hold, frozen_at, surveyed, written),
+        Ok(written) => finish(attachment, options, hold, frozen_at, surveyed, written),
         Err(error) => Err(hold.let_go(error)),
     }
 }
@@ -130,6 +131,7 @@ fn refuse_what_is_lost(snapshot: &Snapshot, version: CriuVersion) -> Result<(), 
 /// Kills the processes, lets them go or leaves them, their images being
 /// complete.
 fn finish(
+    attachment: &Attachment,
     options: SaveOptions,
     hold: Hold<'_, '_>,
     frozen_at: Instant,
@@ -139,11 +141,11 @@ fn finish(
     let ending = Instant::now();
     let (pid, comm) = (hold.tree().root().pid(), hold.tree().root().comm().to_owned());
     let still_alive = |source| SaveError::StillAlive { pid, source: Box::new(source) };
-    let paused = match options.afterwards {
+    match options.afterwards {
         Afterwards::Kill => hold.kill().map_err(still_alive)?,
         Afterwards::LeaveRunning => hold.thaw().map_err(still_alive)?,
-        Afterwards::LeaveStopped => hold.leave(),
-    };
+        Afterwards::LeaveStopped => {}
+    }
     Ok(SaveReport {
         pid,
         comm,
@@ -152,7 +154,7 @@ fn finish(
         page_bytes: written.page_bytes,
         memory: written.memory,
         sink: written.sink,
-        vm_paused: paused + written.paused,
+        vm_paused: attachment.domain.take_pauses(),
         durations: SaveDurations {
             survey: surveyed,
             capture: written.captured,
@@ -171,7 +173,6 @@ struct Written {
     page_bytes: u64,
     memory: Access,
     sink: SinkReport,
-    paused: Duration,
     captured: Duration,
     pages: Duration,
     synced: Duration,
@@ -198,7 +199,7 @@ impl Transaction<'_> {
             Ok((captured, mark))
         });
         drop(remembering);
-        let paused = pause.resume()?;
+        pause.resume()?;
         let (Captured { mut snapshot, memories }, mark) = captured?;
         hold.describe_to(&mut snapshot);
         if let Some(version) = self.for_criu {
@@ -222,16 +223,6 @@ impl Transaction<'_> {
         let threads = snapshot.processes.iter().map(|process| process.threads.len()).sum();
         let memory = memory.access();
         let processes = snapshot.processes.len() + snapshot.zombies.len();
-        Ok(Written {
-            processes,
-            threads,
-            page_bytes,
-            memory,
-            sink,
-            paused,
-            captured,
-            pages,
-            synced: lap(),
-        })
+        Ok(Written { processes, threads, page_bytes, memory, sink, captured, pages, synced: lap() })
     }
 }

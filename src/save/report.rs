@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use serde_with::{DurationSecondsWithFrac, serde_as};
 
+use crate::domain::Pauses;
 use crate::memory::Access;
 use crate::sink::SinkReport;
 
@@ -24,36 +26,32 @@ pub struct SaveReport {
     pub memory: Access,
     /// What was written, and how.
     pub sink: SinkReport,
-    /// How long the VM stood still in all, in seconds.
-    #[serde(serialize_with = "seconds")]
-    pub vm_paused: Duration,
+    /// How long the VM stood still.
+    pub vm_paused: Pauses,
     /// What took how long.
     pub durations: SaveDurations,
 }
 
 /// What a save spent its time on, in seconds when serialised.
+#[serde_as]
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SaveDurations {
     /// Looking for obstacles, the process running.
-    #[serde(serialize_with = "seconds")]
+    #[serde_as(as = "DurationSecondsWithFrac<f64>")]
     pub survey: Duration,
     /// Reading all but the pages.
-    #[serde(serialize_with = "seconds")]
+    #[serde_as(as = "DurationSecondsWithFrac<f64>")]
     pub capture: Duration,
     /// Finding and writing the pages.
-    #[serde(serialize_with = "seconds")]
+    #[serde_as(as = "DurationSecondsWithFrac<f64>")]
     pub pages: Duration,
     /// Writing the other images, waiting until all are durable, checking them.
-    #[serde(serialize_with = "seconds")]
+    #[serde_as(as = "DurationSecondsWithFrac<f64>")]
     pub sync: Duration,
     /// Killing the process or letting it go.
-    #[serde(serialize_with = "seconds")]
+    #[serde_as(as = "DurationSecondsWithFrac<f64>")]
     pub end: Duration,
     /// From frozen to killed or gone on.
-    #[serde(serialize_with = "seconds")]
+    #[serde_as(as = "DurationSecondsWithFrac<f64>")]
     pub frozen: Duration,
-}
-
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }

@@ -79,8 +79,7 @@ fn thread_states(guest: &Guest, pid: i32) -> String {
 
 fn signal(vm: &Attachment, pid: i32, signal: i32) -> Effect {
     let target = Target::find(&vm.kernel, pid).unwrap();
-    let (effect, _) = send(&vm.domain, &target, signal as u32, Deadline::within(WITHIN)).unwrap();
-    effect
+    send(&vm.domain, &target, signal as u32, Deadline::within(WITHIN)).unwrap()
 }
 
 fn process(vm: &Attachment, pid: i32) -> Option<Process> {
