@@ -60,7 +60,8 @@ struct Lineage<'a> {
 
 impl Lineage<'_> {
     /// A process has its parent's session, or one of its own, or that of an
-    /// ancestor, if all in between were in it and then made their own.
+    /// ancestor, if all in between were in it and then made their own. The first
+    /// ancestor that is in it still is looked at by itself.
     fn session(&self, kin: &Kin, born_in: &mut HashMap<u32, u32>) -> Result<(), String> {
         let sid = kin.sid;
         let parent = self.of.get(&kin.ppid);
@@ -73,7 +74,7 @@ impl Lineage<'_> {
         };
         let mut ancestor = parent;
         let mut passed = HashSet::new();
-        while let Some(between) = ancestor.filter(|ancestor| ancestor.pid != sid) {
+        while let Some(between) = ancestor.filter(|ancestor| ancestor.sid != sid) {
             let born = *born_in.entry(between.pid).or_insert(sid);
             if born != sid || between.sid != between.pid || !passed.insert(between.pid) {
                 return Err(format!(
@@ -126,6 +127,10 @@ mod tests {
             kin(15, 14, 15, 14),
             // Forked by 14 before its `setsid()`.
             kin(16, 14, 12, 10),
+            // The same, and the parent of 19 has always been in that session.
+            kin(18, 13, 18, 10),
+            kin(19, 18, 19, 19),
+            kin(20, 19, 18, 10),
             // The leader of its group has ended.
             kin(17, 10, 99, 10),
         ];
