@@ -26,7 +26,7 @@ use super::jobctl::Jobctl;
 use super::pending::{set_jobctl, set_sigpending};
 use super::target::{Deadline, Identity, Target, describe, is_trapped};
 use super::tree::{Member, Tree};
-use super::wake::nudge;
+use super::wake::{Nudge, nudge};
 
 /// Freezes all threads of all processes of a tree, which has its members as
 /// they are then.
@@ -291,15 +291,22 @@ fn clear_traps(domain: &Domain, tree: &Tree<'_>) -> Result<(), ControlError> {
     })
 }
 
-/// Clears a thread's trap and wakes it, unless a signal keeps it stopped.
+/// Clears a thread's trap and wakes it, unless a signal keeps it stopped. One
+/// that has left the trap by now is let alone: with a flag that says that a
+/// signal is pending and nothing to wake it, no signal would wake it either
+/// (`wants_signal()`, `kernel/signal.c`).
 fn release(intervention: &mut Intervention<'_, '_>, thread: &Task<'_>) -> Result<(), KernelError> {
-    set_jobctl(thread, |jobctl| jobctl - Jobctl::TRAP_FREEZE)?;
-    if is_parked(thread)? {
-        nudge(intervention, thread, TaskState::INTERRUPTIBLE)?;
-    } else {
-        // It may be on its way into the trap, past the look at the bit and not
-        // yet asleep: with this flag it does not fall asleep.
-        set_sigpending(thread)?;
+    let has_trap = Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
+    if !has_trap && !is_parked(thread)? {
+        return Ok(());
+    }
+    // It may be on its way into the trap, past the look at the bit and not yet
+    // asleep: with this flag it does not fall asleep.
+    set_sigpending(thread)?;
+    let nudged = nudge(intervention, thread, TaskState::INTERRUPTIBLE)?;
+    // One that cannot be woken now keeps its trap for the next pause.
+    if nudged == Nudge::Done || !thread.state()?.contains(TaskState::INTERRUPTIBLE) {
+        set_jobctl(thread, |jobctl| jobctl - Jobctl::TRAP_FREEZE)?;
     }
     Ok(())
 }

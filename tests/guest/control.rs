@@ -193,6 +193,23 @@ fn a_frozen_process_stays_frozen_and_goes_on_after_the_thaw() {
 }
 
 #[test]
+fn a_timer_ticks_on_after_each_thaw() {
+    let guests = guests();
+    let guest = &guests.source;
+    let vm = guest.attach();
+    let job = guest.start("counter", &["20"], "1\n");
+    let mut tree = Tree::alone(Target::find(&vm.kernel, job.pid).unwrap());
+    let load = Load::start(guest);
+    for _ in 0..rounds(200) {
+        freeze(&vm.domain, &mut tree, Deadline::within(WITHIN)).unwrap();
+        thaw(&vm.domain, &tree, Deadline::within(WITHIN)).unwrap();
+        // Several ticks come meanwhile.
+        job.wait_for_output();
+    }
+    drop(load);
+}
+
+#[test]
 fn a_stopped_process_can_be_frozen_and_thawed() {
     let guests = guests();
     let guest = &guests.source;
