@@ -81,6 +81,29 @@ pub enum CaptureError {
         /// Where it is instead.
         what: &'static str,
     },
+    /// The guest's kernel moves pages about, for longer than it ever should.
+    #[error(
+        "process {pid}: the page at {addr:#x} is on its way from one place in memory to another          all the time; try again"
+    )]
+    MovingPage {
+        /// The process.
+        pid: i32,
+        /// Its address.
+        addr: u64,
+    },
+    /// Page tables lack pages that the kernel counts, or have more.
+    #[error(
+        "process {pid}: its page tables hold {found} anonymous pages where the kernel counts \
+         {counted}; try again"
+    )]
+    UncountedPages {
+        /// The process.
+        pid: i32,
+        /// How many pages were found.
+        found: u64,
+        /// How many it has.
+        counted: u64,
+    },
 }
 
 fn first_of(obstacles: &[Obstacle]) -> String {

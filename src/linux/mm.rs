@@ -6,6 +6,7 @@ use crate::memory::{AddressSpace, GuestVirt};
 use super::file::File;
 use super::maple_tree::MapleTree;
 use super::percpu_counter::PercpuCounter;
+use super::task::Task;
 use super::view::{Array, Embedded, Ptr, Raw, Struct, Value};
 use super::vma::Vma;
 
@@ -107,8 +108,12 @@ kernel_struct! {
 /// Kinds of resident page: `MM_FILEPAGES`, `MM_ANONPAGES` and `MM_SHMEMPAGES`
 /// (`include/linux/mm_types_task.h`).
 const RESIDENT_KINDS: [u64; 3] = [0, 1, 3];
+/// `MM_ANONPAGES`, pages that belong to the process.
+const ANONYMOUS: u64 = 1;
 /// `MM_SWAPENTS`, pages that are on a swap device.
 const SWAPPED: u64 = 2;
+/// `NR_MM_COUNTERS`.
+const KINDS: u64 = 4;
 
 impl<'k> Mm<'k> {
     /// Resident pages, as `VmRSS` of `/proc/PID/status` counts them. Up to 6.1
@@ -135,18 +140,41 @@ impl<'k> Mm<'k> {
         self.counted_pages(SWAPPED)
     }
 
+    /// Pages of the process's own that its page tables map: anonymous memory, and
+    /// copies of file pages; not those of hugetlbfs, nor the pages of zeros that
+    /// all share. Exact where nothing is just being mapped, `threads` being all
+    /// those of the process: up to 6.1 they count for themselves first.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn anonymous_pages(&self, threads: &[Task<'k>]) -> Result<u64, KernelError> {
+        let mut count = self.counter(ANONYMOUS)?;
+        for thread in threads {
+            let Some(counters) = thread.rss_count()? else { break };
+            let mut words = [0; 4 * KINDS as usize];
+            self.kernel().read(counters.addr(), &mut words)?;
+            let word = words.as_chunks().0.get(ANONYMOUS as usize);
+            count = count.saturating_add(word.map_or(0, |&word| i32::from_le_bytes(word).into()));
+        }
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     fn counted_pages(&self, kind: u64) -> Result<u64, KernelError> {
+        // It can be negative for a moment (`get_mm_counter()`).
+        Ok(u64::try_from(self.counter(kind)?).unwrap_or(0))
+    }
+
+    fn counter(&self, kind: u64) -> Result<i64, KernelError> {
         let (kernel, place) = (self.kernel(), self.rss_stat()?);
-        let count = match MmRssStat::at(kernel, place.addr())?.count()? {
+        match MmRssStat::at(kernel, place.addr())?.count()? {
             Some(counters) => {
                 let mut word = [0; 8];
                 kernel.read(counters.addr().wrapping_add(kind * 8), &mut word)?;
-                i64::from_le_bytes(word)
+                Ok(i64::from_le_bytes(word))
             }
-            None => Array::<PercpuCounter<'_>>::load(place)?.get(kind)?.sum()?,
-        };
-        // It can be negative for a moment (`get_mm_counter()`).
-        Ok(u64::try_from(count).unwrap_or(0))
+            None => Array::<PercpuCounter<'_>>::load(place)?.get(kind)?.sum(),
+        }
     }
 
     /// The process's memory as its own page tables map it.

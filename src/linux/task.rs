@@ -131,6 +131,9 @@ kernel_struct! {
         tasks: Embedded<ListHead<'k>> = ["tasks"],
         /// Its place in `signal_struct.thread_head`.
         thread_node: Embedded<ListHead<'k>> = ["thread_node"],
+        /// Resident pages by kind, `int[4]`, that it has yet to hand in to its
+        /// memory's count; up to 6.1.
+        rss_count: Raw = ?["rss_stat.count"],
         /// The process that started it.
         real_parent: Ptr<Task<'k>> = ["real_parent"],
         /// The first thread of its process.

@@ -19,6 +19,7 @@ mod looking;
 mod lying;
 mod machines;
 mod migrating;
+mod moving;
 mod profiles;
 mod programs;
 mod random;

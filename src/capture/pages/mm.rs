@@ -4,8 +4,17 @@
 //! copies that it made of private file pages by writing to them. Everything
 //! else is zero or in a file. The vDSO goes out whole, mapped or not: CRIU
 //! compares it with the destination's and patches it where they differ.
+//!
+//! The kernel moves pages of processes that stand still, too: it takes an entry
+//! out of a page table, tells all CPUs, and puts another in; to make one huge
+//! page of many small ones it takes a whole table out for as long as it copies
+//! (`collapse_huge_page()`, `mm/khugepaged.c`). What is not there then looks like
+//! memory that was never touched. So the pages found are held against the count
+//! that the kernel keeps of them.
 
 use std::ops::Range;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::control::Target;
 use crate::kernel::{Kernel, KernelError};
@@ -16,14 +25,36 @@ use crate::snapshot::{Mm, Vma, VmaFlags, VmaKind};
 use super::super::error::CaptureError;
 use super::plan::{PagePlan, PageRun};
 
+/// How long pages may be on the move, on a host that gives the guest's CPUs
+/// little time, and after how long they are looked at again.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Finds the pages of a frozen process that go out; `mm` is its address space
 /// as captured.
 ///
 /// # Errors
 ///
 /// [`CaptureError::Page`] for a page that was swapped out;
-/// [`CaptureError::TooManyPages`] for page tables that were made up.
+/// [`CaptureError::MovingPage`] and [`CaptureError::UncountedPages`] where the
+/// kernel does not finish moving pages; [`CaptureError::TooManyPages`] for page
+/// tables that were made up.
 pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match find_pages(target, mm) {
+            Err(
+                error @ (CaptureError::MovingPage { .. } | CaptureError::UncountedPages { .. }),
+            ) if Instant::now() < deadline => {
+                tracing::debug!("pages are being moved: {error}");
+                sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn find_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {
     let pid = target.pid();
     let linux_mm = target.leader().mm()?.ok_or(CaptureError::Missing { pid, what: "memory" })?;
     let ram = linux_mm.kernel().space().memory().len();
@@ -32,30 +63,46 @@ pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError
         mm: linux_mm,
         zero: ZeroPages::new(linux_mm.kernel())?,
         plan: PagePlan::default(),
+        anonymous: 0,
         ram,
         room: ram.saturating_mul(OVERCOMMIT),
     };
+    let kernel = linux_mm.kernel();
+    let is_anonymous = |phys| Page::of_frame(kernel, phys)?.is_anonymous();
     for vma in &mm.vmas {
         match vma.kind {
-            VmaKind::Vdso => walk.vdso(vma)?,
+            VmaKind::Vdso => {
+                walk.vdso(vma)?;
+                // A debugger's copies, which are not kept.
+                walk.area(vma, Going::Nowhere, is_anonymous)?;
+            }
             // The kernel swaps none of it to a disk, so it is not written to
             // one here: libc has the state of its random numbers there. The
             // process expects it to be lost at any time.
-            VmaKind::Anonymous if vma.flags.contains(VmaFlags::DROPPABLE) => {}
+            VmaKind::Anonymous if vma.flags.contains(VmaFlags::DROPPABLE) => {
+                walk.area(vma, Going::Nowhere, |_| Ok(true))?;
+            }
             VmaKind::Anonymous | VmaKind::Heap | VmaKind::Stack => {
-                walk.area(vma, |_| Ok(true))?;
+                walk.area(vma, Going::Out, |_| Ok(true))?;
             }
-            VmaKind::FilePrivate(_) => {
-                let kernel = linux_mm.kernel();
-                let anonymous = |phys| Page::of_frame(kernel, phys)?.is_anonymous();
-                walk.area(vma, anonymous)?;
-            }
+            VmaKind::FilePrivate(_) => walk.area(vma, Going::Out, is_anonymous)?,
             // Its pages are the file's, its guard pages its own.
-            VmaKind::FileShared(_) => walk.area(vma, |_| Ok(false))?,
+            VmaKind::FileShared(_) => walk.area(vma, Going::Out, |_| Ok(false))?,
             VmaKind::Vvar | VmaKind::Vsyscall => {}
         }
     }
+    let counted = linux_mm.anonymous_pages(&target.threads()?)?;
+    if walk.anonymous != counted {
+        return Err(CaptureError::UncountedPages { pid, found: walk.anonymous, counted });
+    }
     Ok(walk.plan)
+}
+
+/// Whether the pages of an area are saved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Going {
+    Out,
+    Nowhere,
 }
 
 /// How many times its RAM a guest's process may hold: the kernel merges equal
@@ -67,6 +114,8 @@ struct Walk<'k> {
     mm: LinuxMm<'k>,
     zero: ZeroPages,
     plan: PagePlan,
+    /// Pages found that the kernel counts as anonymous.
+    anonymous: u64,
     /// RAM of the guest in bytes.
     ram: u64,
     /// Bytes that the plan may grow by.
@@ -74,11 +123,12 @@ struct Walk<'k> {
 }
 
 impl Walk<'_> {
-    /// Adds the pages of one area that are there and that `is_private` says
-    /// belong to the process.
+    /// Counts the pages of one area that are there and that `is_private` says
+    /// belong to the process, and adds them where they go out.
     fn area(
         &mut self,
         vma: &Vma,
+        going: Going,
         is_private: impl Fn(GuestPhys) -> Result<bool, KernelError>,
     ) -> Result<(), CaptureError> {
         let range = GuestVirt::new(vma.start)..GuestVirt::new(vma.end);
@@ -87,6 +137,13 @@ impl Walk<'_> {
                 return self.guard(&leaf);
             };
             if self.zero.contains(phys) || !is_private(phys)? {
+                return Ok(());
+            }
+            // hugetlbfs keeps accounts of its own.
+            if vma.huge_page_bits.is_none() {
+                self.anonymous += leaf.size / PAGE_SIZE;
+            }
+            if going == Going::Nowhere {
                 return Ok(());
             }
             self.push(PageRun { virt: leaf.virt.get(), phys, len: leaf.size })
@@ -113,16 +170,18 @@ impl Walk<'_> {
 
     /// The frame of a page; `None` for a guard page.
     fn frame(&self, leaf: &Leaf) -> Result<Option<GuestPhys>, CaptureError> {
+        let (pid, addr) = (self.pid, leaf.virt.get());
         let what = match leaf.entry {
             Entry::Page { phys, .. } => return Ok(Some(phys)),
             Entry::Swap(raw) => match PteMarker::of_entry(raw) {
                 Some(PteMarker::GUARD) => return Ok(None),
                 Some(PteMarker::POISONED) => "lost to a memory error",
                 Some(_) => "marked in an unknown way",
-                None => "swapped out or being moved",
+                None if self.mm.swapped_pages()? != 0 => "swapped out",
+                None => return Err(CaptureError::MovingPage { pid, addr }),
             },
         };
-        Err(CaptureError::Page { pid: self.pid, addr: leaf.virt.get(), what })
+        Err(CaptureError::Page { pid, addr, what })
     }
 
     /// The pages of the vDSO from the kernel's own image of it: the process

@@ -1,0 +1,66 @@
+//! Pages that the guest's kernel moves while they are saved.
+
+use std::fs;
+
+use crate::harness::{Guest, Guests, Job, guests, kept};
+
+/// Places for a huge page, and the small pages that the program has in each.
+const AREAS: u64 = 24;
+const SMALL: u64 = 16;
+const HUGE: u64 = 512;
+const SAVES: usize = 12;
+
+/// How many pages of its own a process has, which goes on.
+fn saved(guests: &Guests, job: &Job<'_>) -> u64 {
+    let report = guests.save(job.pid, &["--leave-running", "--json"]).json();
+    fs::remove_dir_all(guests.images()).unwrap();
+    report["page_bytes"].as_u64().expect("a number") / 4096
+}
+
+#[test]
+fn pages_are_whole_while_the_kernel_makes_huge_ones_of_them() {
+    let guests = guests();
+    let khugepaged = Khugepaged::idle(&guests.source);
+    let job = guests.start("scattered", &[&AREAS.to_string()], "ready");
+    let small = saved(&guests, &job);
+    khugepaged.hurry();
+    let counts: Vec<u64> = (0..SAVES).map(|_| saved(&guests, &job)).collect();
+    // An area has all of its small pages or one huge page.
+    let whole = |count: &u64| *count >= small && (count - small).is_multiple_of(HUGE - SMALL);
+    assert!(counts.iter().all(whole), "{small} pages, then {counts:?}");
+    assert!(counts.iter().any(|&count| count > small), "none became huge: {counts:?}");
+    let restored = job.migrate(&guests, &[]);
+    let said = restored.ask();
+    assert!(said.ends_with("done, 0 lost\n"), "{said}");
+    kept(&["memory that the kernel makes huge pages of meanwhile"]);
+}
+
+/// The kernel's thread that makes huge pages, as it was when dropped.
+struct Khugepaged<'g>(&'g Guest);
+
+impl<'g> Khugepaged<'g> {
+    /// Has it wait.
+    fn idle(guest: &'g Guest) -> Self {
+        let khugepaged = Self(guest);
+        khugepaged.set(4096, 100_000);
+        khugepaged
+    }
+
+    /// Has it make one every now and then.
+    fn hurry(&self) {
+        self.set(512, 10);
+    }
+
+    fn set(&self, pages_to_scan: u32, sleep: u32) {
+        self.0.sh(&format!(
+            "cd /sys/kernel/mm/transparent_hugepage/khugepaged; echo {pages_to_scan} >pages_to_scan; \
+             echo 100 >alloc_sleep_millisecs; echo {sleep} >scan_sleep_millisecs"
+        ));
+    }
+}
+
+impl Drop for Khugepaged<'_> {
+    fn drop(&mut self) {
+        self.set(4096, 10_000);
+    }
+}

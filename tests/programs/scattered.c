@@ -1,0 +1,73 @@
+/*
+ * Has memory that the kernel makes huge pages of when it finds the time: some
+ * small pages, each with its own content, in each of many places for a huge page.
+ * Prints "ready" and waits in pause(2). At SIGUSR1 it looks at all of them and
+ * prints "done, N lost".
+ *
+ * Usage: scattered AREAS
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, HUGE_PAGE = 2 << 20, EVERY = 32 };
+
+static volatile sig_atomic_t asked;
+
+static void ask(int signal)
+{
+	(void)signal;
+	asked = 1;
+}
+
+static void must(int ok, const char *what)
+{
+	if (!ok) {
+		perror(what);
+		exit(1);
+	}
+}
+
+static uint64_t content(size_t offset)
+{
+	return 0x9e3779b97f4a7c15ull * (offset + 1);
+}
+
+static int is_lost(const char *memory, size_t offset)
+{
+	uint64_t word = content(offset);
+
+	return memcmp(memory + offset, &word, sizeof(word)) != 0;
+}
+
+int main(int argc, char **argv)
+{
+	size_t size = (argc == 2 ? strtoul(argv[1], NULL, 10) : 1) * HUGE_PAGE;
+	char *memory = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int lost = 0;
+
+	must(memory != MAP_FAILED, "mmap");
+	memory = (char *)(((uintptr_t)memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+	must(madvise(memory, size, MADV_NOHUGEPAGE) == 0, "MADV_NOHUGEPAGE");
+	for (size_t offset = 0; offset < size; offset += EVERY * PAGE) {
+		uint64_t word = content(offset);
+
+		memcpy(memory + offset, &word, sizeof(word));
+	}
+	must(madvise(memory, size, MADV_HUGEPAGE) == 0, "MADV_HUGEPAGE");
+	signal(SIGUSR1, ask);
+	printf("ready\n");
+	fflush(stdout);
+	while (!asked)
+		pause();
+	for (size_t offset = 0; offset < size; offset += EVERY * PAGE)
+		lost += is_lost(memory, offset);
+	printf("done, %d lost\n", lost);
+	return 0;
+}
