@@ -38,7 +38,7 @@ use crate::snapshot::{Clocks, FdTable, FsContext, Id, Mm, SigHand, Snapshot};
 
 pub use error::CaptureError;
 pub use obstacle::Obstacle;
-pub use pages::{MemoryPages, PagePlan, PageRun, plan_pages};
+pub use pages::{MemoryPages, PageChange, PagePlan, PageRun, plan_pages};
 
 use files::{Files, Reading};
 use obstacle::Obstacles;

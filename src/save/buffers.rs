@@ -39,6 +39,12 @@ impl Buffer {
         Ok(memory.read_batch(&pieces, space)?)
     }
 
+    /// Fills all of it with zeros.
+    pub(super) fn fill_with_zeros(&mut self) {
+        self.map.fill(0);
+        self.len = self.map.len();
+    }
+
     /// What was filled in.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map[..self.len]

@@ -13,6 +13,7 @@
 mod buffers;
 mod error;
 mod hold;
+mod moving;
 mod pages;
 mod report;
 

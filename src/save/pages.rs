@@ -9,19 +9,18 @@ use crate::control::{Target, Tree};
 use crate::criu::{self, PagesOwner};
 use crate::memory::{Access, GuestMemory, MemoryError, PAGE_SIZE};
 use crate::sink::{PagesWriter, Sink};
-use crate::snapshot::{Id, Mm, Process, Snapshot};
+use crate::snapshot::{Id, Mm, Process, Snapshot, VmaKind};
 
 use super::Observer;
-use super::buffers::{Buffer, through_buffers};
+use super::buffers::through_buffers;
 use super::error::SaveError;
+use super::moving::Moving;
 
 /// Bytes handed to the sink at once: large enough that a system call does not
 /// count, small enough to be interrupted.
 const BATCH: u64 = 32 << 20;
 /// Runs handed to the sink at once.
 const BATCH_RUNS: usize = 1024;
-/// How often pages are looked at again that the guest moved meanwhile.
-const ROUNDS: u32 = 10;
 
 /// Where the guest has the pages of a snapshot.
 pub(super) struct Source<'a, 'k> {
@@ -90,11 +89,27 @@ pub(super) fn write(
         let Some(plan) = plans.remove(&file.owner) else { continue };
         let mut writer = sink.pages(&file.name, file.size)?;
         Copy { memory, writer: &mut *writer, observer, total, done: &mut done }.run(&plan)?;
-        let look = || source.plan(snapshot, file.owner);
-        settle(memory, look, source.pid(file.owner), plan, &mut *writer)?;
+        let pages = Moving {
+            memory,
+            pid: source.pid(file.owner),
+            look: || source.plan(snapshot, file.owner),
+            is_zero_if_absent: |addr| is_anonymous(snapshot, file.owner, addr),
+        };
+        pages.settle(&plan, &mut *writer)?;
         writer.finish()?;
     }
     Ok(done)
+}
+
+/// Whether memory without a page reads as zeros at an address of `owner`: it is
+/// of no file.
+fn is_anonymous(snapshot: &Snapshot, owner: PagesOwner, addr: u64) -> bool {
+    let PagesOwner::Mm(id) = owner else { return false };
+    let vmas = snapshot.mms.get(id).map_or(&[][..], |mm| &mm.vmas);
+    let vma = vmas.get(vmas.partition_point(|vma| vma.end <= addr));
+    vma.is_some_and(|vma| {
+        vma.start <= addr && matches!(vma.kind, VmaKind::Anonymous | VmaKind::Heap | VmaKind::Stack)
+    })
 }
 
 /// All that has pages.
@@ -119,48 +134,6 @@ fn note(plan: &PagePlan, owner: PagesOwner, snapshot: &mut Snapshot) {
             }
         }
     }
-}
-
-/// Frozen or not, a process's pages may be moved by its kernel (compaction,
-/// merging, huge pages): what was copied from a frame that was given away
-/// meanwhile is copied again, until a `look` at where they lie finds nothing new.
-fn settle(
-    memory: &GuestMemory,
-    look: impl Fn() -> Result<PagePlan, CaptureError>,
-    pid: i32,
-    mut plan: PagePlan,
-    writer: &mut dyn PagesWriter,
-) -> Result<(), SaveError> {
-    for _ in 0..ROUNDS {
-        let now = look()?;
-        if now == plan {
-            return Ok(());
-        }
-        if now.ranges() != plan.ranges() || now.guards() != plan.guards() {
-            break;
-        }
-        tracing::debug!("pages of process {pid} were moved, writing them again");
-        for (offset, run) in now.moved_since(&plan) {
-            overwrite(memory, writer, offset, &run)?;
-        }
-        plan = now;
-    }
-    Err(SaveError::PagesMove { pid })
-}
-
-/// Writes a run again.
-fn overwrite(
-    memory: &GuestMemory,
-    writer: &mut dyn PagesWriter,
-    offset: u64,
-    run: &PageRun,
-) -> Result<(), SaveError> {
-    if let Some(bytes) = memory.borrow(run.phys, run.len as usize)? {
-        return Ok(writer.overwrite(offset, &[IoSlice::new(bytes)])?);
-    }
-    let mut buffer = Buffer::new(run.len as usize)?;
-    buffer.fill(memory, &[*run])?;
-    Ok(writer.overwrite(offset, &[IoSlice::new(buffer.bytes())])?)
 }
 
 struct Copy<'a> {

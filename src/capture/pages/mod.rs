@@ -6,4 +6,4 @@ mod plan;
 
 pub use memory::MemoryPages;
 pub use mm::plan_pages;
-pub use plan::{PagePlan, PageRun};
+pub use plan::{PageChange, PagePlan, PageRun};

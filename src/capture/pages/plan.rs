@@ -30,6 +30,27 @@ impl PageRun {
     }
 }
 
+/// What became of a page from one look to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageChange {
+    /// It lies elsewhere.
+    Moved(PageRun),
+    /// There was none at this address.
+    New(PageRun),
+    /// There is none at this address any more.
+    Gone(u64),
+}
+
+impl PageChange {
+    /// The page's address, or its offset in shared memory.
+    pub fn addr(self) -> u64 {
+        match self {
+            Self::Moved(page) | Self::New(page) => page.virt,
+            Self::Gone(addr) => addr,
+        }
+    }
+}
+
 /// All pages of a process, or of shared memory, that go out, ascending by
 /// address or offset.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -63,19 +84,31 @@ impl PagePlan {
         &self.guards
     }
 
-    /// The pages that lie elsewhere than in `before`, which has the same
-    /// [`ranges`](Self::ranges), each with its offset among all pages in bytes.
-    pub fn moved_since(&self, before: &Self) -> Vec<(u64, PageRun)> {
-        let pages = |plan: &Self| {
-            let runs = plan.runs.clone().into_iter();
-            runs.flat_map(|run| run.split(PAGE_SIZE))
+    /// The pages of which something else is to be said than in `before`.
+    pub fn changes_since(&self, before: &Self) -> impl Iterator<Item = PageChange> {
+        let (mut now, mut then) = (self.pages().peekable(), before.pages().peekable());
+        let next = move || match (now.peek().copied(), then.peek().copied()) {
+            (None, None) => None,
+            (Some(page), Some(other)) if page.virt == other.virt => {
+                now.next();
+                then.next();
+                Some((page.phys != other.phys).then_some(PageChange::Moved(page)))
+            }
+            (Some(page), other) if other.is_none_or(|other| page.virt < other.virt) => {
+                now.next();
+                Some(Some(PageChange::New(page)))
+            }
+            (_, Some(page)) => {
+                then.next();
+                Some(Some(PageChange::Gone(page.virt)))
+            }
+            (Some(_), None) => None,
         };
-        (0..)
-            .step_by(PAGE_SIZE as usize)
-            .zip(pages(self).zip(pages(before)))
-            .filter(|(_, (now, then))| now.phys != then.phys)
-            .map(|(offset, (now, _))| (offset, now))
-            .collect()
+        std::iter::from_fn(next).flatten()
+    }
+
+    fn pages(&self) -> impl Iterator<Item = PageRun> {
+        self.runs.iter().flat_map(|run| run.split(PAGE_SIZE))
     }
 
     pub(super) fn push(&mut self, run: PageRun) {
@@ -130,16 +163,20 @@ mod tests {
     }
 
     #[test]
-    fn pages_that_moved_are_found_at_their_offset() {
+    fn what_became_of_pages_is_found() {
         let plan = |runs: &[PageRun]| PagePlan { runs: runs.to_vec(), ..PagePlan::default() };
         let before = plan(&[run(0x1000, 0x8000, 3), run(0x9000, 0x1000, 1)]);
-        let after = plan(&[
-            run(0x1000, 0x8000, 1),
-            run(0x2000, 0x5000, 1),
-            run(0x3000, 0xa000, 1),
-            run(0x9000, 0x1000, 1),
-        ]);
-        assert_eq!(after.moved_since(&before), [(0x1000, run(0x2000, 0x5000, 1))]);
+        let after = plan(&[run(0x1000, 0x8000, 1), run(0x2000, 0x5000, 1), run(0x3000, 0xa000, 2)]);
+        let changes: Vec<_> = after.changes_since(&before).collect();
+        let (moved, new) = (run(0x2000, 0x5000, 1), run(0x4000, 0xb000, 1));
+        assert_eq!(
+            changes,
+            [PageChange::Moved(moved), PageChange::New(new), PageChange::Gone(0x9000)]
+        );
+        assert_eq!(after.changes_since(&after).count(), 0);
+        let all_gone: Vec<_> = plan(&[]).changes_since(&before).collect();
+        assert_eq!(all_gone, [0x1000, 0x2000, 0x3000, 0x9000].map(PageChange::Gone));
+        assert_eq!(before.changes_since(&plan(&[])).count(), 4);
     }
 
     #[test]
