@@ -81,9 +81,10 @@ pub enum CaptureError {
         /// Where it is instead.
         what: &'static str,
     },
-    /// The guest's kernel moves pages about, for longer than it ever should.
+    /// The guest's kernel moves a page about and does not get to finish it.
     #[error(
-        "process {pid}: the page at {addr:#x} is on its way from one place in memory to another          all the time; try again"
+        "process {pid}: the guest is moving its page at {addr:#x} in memory and does not get to \
+         finish it; try again, or with a longer --timeout"
     )]
     MovingPage {
         /// The process.
@@ -93,8 +94,9 @@ pub enum CaptureError {
     },
     /// Page tables lack pages that the kernel counts, or have more.
     #[error(
-        "process {pid}: its page tables hold {found} anonymous pages where the kernel counts \
-         {counted}; try again"
+        "process {pid}: the guest is moving pages of it in memory and does not get to finish it \
+         ({found} are in its page tables, the kernel counts {counted}); try again, or with a \
+         longer --timeout"
     )]
     UncountedPages {
         /// The process.

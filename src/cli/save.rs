@@ -53,7 +53,8 @@ pub struct Save {
     /// How to freeze the process.
     #[arg(long, value_enum, default_value_t)]
     freeze: How,
-    /// How long the process may take to freeze, and to die.
+    /// How long the process may take to freeze and to die, and the guest to finish
+    /// moving its pages.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// The version of CRIU that is to restore the images: what it would lose is

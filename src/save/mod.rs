@@ -50,7 +50,8 @@ pub struct SaveOptions {
     pub freeze: Freeze,
     /// What becomes of it.
     pub afterwards: Afterwards,
-    /// How long it may take to freeze, and to die.
+    /// How long it may take to freeze and to die, and the guest to finish moving
+    /// its pages.
     pub timeout: Duration,
     /// The version of CRIU that is to restore the images, where it is known.
     pub for_criu: Option<CriuVersion>,
@@ -107,8 +108,7 @@ pub fn save(
     let mut hold = Hold::freeze(attachment, tree, options.freeze, options.timeout)?;
     let frozen_at = Instant::now();
     observer.frozen(pid);
-    let transaction =
-        Transaction { attachment, for_criu: options.for_criu, limits: options.limits, observer };
+    let transaction = Transaction { attachment, options, observer };
     match transaction.run(&mut hold, sink) {
         Ok(written) => finish(attachment, options, hold, frozen_at, surveyed, written),
         Err(error) => Err(hold.let_go(error)),
@@ -182,8 +182,7 @@ struct Written {
 /// The part of a save during which the process is frozen and nothing is final.
 struct Transaction<'a> {
     attachment: &'a Attachment,
-    for_criu: Option<CriuVersion>,
-    limits: Limits,
+    options: SaveOptions,
     observer: &'a mut dyn Observer,
 }
 
@@ -195,7 +194,7 @@ impl Transaction<'_> {
         let memory = self.attachment.kernel.space().memory();
         let pause = self.attachment.domain.pause()?;
         let remembering = memory.remember();
-        let captured = capture(hold.tree(), self.limits).and_then(|captured| {
+        let captured = capture(hold.tree(), self.options.limits).and_then(|captured| {
             let mark = Mark::of(hold.tree())?;
             Ok((captured, mark))
         });
@@ -203,12 +202,12 @@ impl Transaction<'_> {
         pause.resume()?;
         let (Captured { mut snapshot, memories }, mark) = captured?;
         hold.describe_to(&mut snapshot);
-        if let Some(version) = self.for_criu {
+        if let Some(version) = self.options.for_criu {
             refuse_what_is_lost(&snapshot, version)?;
         }
         let captured = lap();
 
-        let source = pages::Source::new(hold.tree(), &memories, &snapshot);
+        let source = pages::Source::new(hold.tree(), &memories, &snapshot, self.options.timeout);
         let page_bytes = pages::write(memory, &source, &mut snapshot, &mut *sink, self.observer)?;
         let pages = lap();
 

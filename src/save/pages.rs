@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::IoSlice;
+use std::time::Duration;
 
 use crate::capture::{CaptureError, MemoryPages, PagePlan, PageRun, plan_pages};
 use crate::control::{Target, Tree};
@@ -29,6 +30,8 @@ pub(super) struct Source<'a, 'k> {
     processes: HashMap<Id<Mm>, &'a Target<'k>>,
     /// In the order of the snapshot.
     memories: &'a [MemoryPages<'k>],
+    /// How long pages may be on the move.
+    patience: Duration,
 }
 
 impl<'a, 'k> Source<'a, 'k> {
@@ -36,19 +39,20 @@ impl<'a, 'k> Source<'a, 'k> {
         tree: &'a Tree<'k>,
         memories: &'a [MemoryPages<'k>],
         snapshot: &Snapshot,
+        patience: Duration,
     ) -> Self {
         let members: HashMap<u32, &Target<'k>> =
             tree.members().iter().map(|target| (target.pid().cast_unsigned(), target)).collect();
         let owner = |process: &Process| Some((process.mm, *members.get(&process.pid)?));
         let processes = snapshot.processes.iter().filter_map(owner).collect();
-        Self { root: tree.root(), processes, memories }
+        Self { root: tree.root(), processes, memories, patience }
     }
 
     /// The pages of `owner` as they lie now.
     fn plan(&self, snapshot: &Snapshot, owner: PagesOwner) -> Result<PagePlan, CaptureError> {
         match owner {
             PagesOwner::Mm(id) => match (self.processes.get(&id), snapshot.mms.get(id)) {
-                (Some(target), Some(mm)) => plan_pages(target, mm),
+                (Some(target), Some(mm)) => plan_pages(target, mm, self.patience),
                 _ => Ok(PagePlan::default()),
             },
             PagesOwner::Memory(id) => match self.memories.get(id.index() as usize) {

@@ -48,7 +48,9 @@ impl Tree<'_> {
     fn save(&self, guests: &Guests) -> Result<(), String> {
         let (pid, images) = (self.job.pid.to_string(), self.images(guests));
         let domain = guests.source.name;
+        // The load keeps the guest's kernel from finishing what it does meanwhile.
         let save = ["save", "--domain", domain, "--pid", &pid, "--images-dir", &images];
+        let save = [&save[..], &["--timeout", "60s"]].concat();
         self.outcome("save", ovmigrate(save))
     }
 

@@ -25,13 +25,13 @@ use crate::snapshot::{Mm, Vma, VmaFlags, VmaKind};
 use super::super::error::CaptureError;
 use super::plan::{PagePlan, PageRun};
 
-/// How long pages may be on the move, on a host that gives the guest's CPUs
-/// little time, and after how long they are looked at again.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// After how long pages on the move are looked at again.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Finds the pages of a frozen process that go out; `mm` is its address space
-/// as captured.
+/// as captured. Pages may be on the move for `patience`: the kernel's threads
+/// that move them have the lowest priority, and take seconds where the VM is
+/// overloaded.
 ///
 /// # Errors
 ///
@@ -39,13 +39,17 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// [`CaptureError::MovingPage`] and [`CaptureError::UncountedPages`] where the
 /// kernel does not finish moving pages; [`CaptureError::TooManyPages`] for page
 /// tables that were made up.
-pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {
-    let deadline = Instant::now() + PATIENCE;
+pub fn plan_pages(
+    target: &Target<'_>,
+    mm: &Mm,
+    patience: Duration,
+) -> Result<PagePlan, CaptureError> {
+    let started = Instant::now();
     loop {
         match find_pages(target, mm) {
             Err(
                 error @ (CaptureError::MovingPage { .. } | CaptureError::UncountedPages { .. }),
-            ) if Instant::now() < deadline => {
+            ) if started.elapsed() < patience => {
                 tracing::debug!("pages are being moved: {error}");
                 sleep(PAUSE);
             }
