@@ -7,6 +7,7 @@
 //! the pages lie finds nothing new.
 
 use std::io::IoSlice;
+use std::time::{Duration, Instant};
 
 use crate::capture::{CaptureError, PageChange, PagePlan, PageRun};
 use crate::memory::{GuestMemory, PAGE_SIZE};
@@ -15,14 +16,13 @@ use crate::sink::PagesWriter;
 use super::buffers::Buffer;
 use super::error::SaveError;
 
-/// How often pages are looked at again.
-const ROUNDS: u32 = 10;
-
 /// Pages of a process or of shared memory, at which nobody writes.
 pub(super) struct Moving<'a, L, Z> {
     pub(super) memory: &'a GuestMemory,
     /// The process that an error is told of.
     pub(super) pid: i32,
+    /// How long they may be moved again and again.
+    pub(super) patience: Duration,
     /// Looks where they lie now.
     pub(super) look: L,
     /// Whether memory without a page reads as zeros, at this address.
@@ -43,13 +43,14 @@ where
         let offsets = Offsets::of(written);
         let mut page = Buffer::new(PAGE_SIZE as usize)?;
         let mut seen = written.clone();
-        for _ in 0..ROUNDS {
+        let started = Instant::now();
+        loop {
             let now = (self.look)()?;
             if now == seen {
                 return Ok(());
             }
-            if now.guards() != seen.guards() {
-                break;
+            if now.guards() != seen.guards() || started.elapsed() > self.patience {
+                return Err(self.endless());
             }
             tracing::debug!("pages of process {} were moved, writing them again", self.pid);
             for change in now.changes_since(&seen) {
@@ -58,7 +59,6 @@ where
             }
             seen = now;
         }
-        Err(self.endless())
     }
 
     /// What a page has now.

@@ -96,6 +96,7 @@ pub(super) fn write(
         let pages = Moving {
             memory,
             pid: source.pid(file.owner),
+            patience: source.patience,
             look: || source.plan(snapshot, file.owner),
             is_zero_if_absent: |addr| is_anonymous(snapshot, file.owner, addr),
         };
