@@ -92,6 +92,15 @@ pub enum CaptureError {
         /// Its address.
         addr: u64,
     },
+    /// The same of shared memory.
+    #[error(
+        "the guest is moving shared memory (inode {ino}) and does not get to finish it; try \
+         again, or with a longer --timeout"
+    )]
+    MovingMemory {
+        /// Its inode number, as `/proc/PID/maps` shows it.
+        ino: u64,
+    },
     /// Page tables lack pages that the kernel counts, or have more.
     #[error(
         "process {pid}: the guest is moving pages of it in memory and does not get to finish it \

@@ -3,7 +3,7 @@
 use crate::kernel::{Kernel, KernelError};
 use crate::memory::{GuestPhys, GuestVirt, PAGE_SIZE};
 
-use super::view::{Raw, Struct};
+use super::view::{Place, Raw, Struct};
 
 kernel_struct! {
     /// What the kernel knows about a frame: `struct page`.
@@ -25,6 +25,8 @@ kernel_struct! {
     /// The numbers of bits in [`Page::flags`]: `enum pageflags`, each the place
     /// of a member.
     pub struct PageFlags: "pageflags" {
+        /// Somebody waits for its content or gives it one.
+        locked: Raw = ["PG_locked"],
         /// The content is there.
         uptodate: Raw = ["PG_uptodate"],
     }
@@ -71,10 +73,24 @@ impl<'k> Page<'k> {
     ///
     /// Where guest memory cannot be read.
     pub fn is_uptodate(&self) -> Result<bool, KernelError> {
-        let numbers = PageFlags::at(self.kernel(), GuestVirt::NULL)?;
-        let bit = numbers.uptodate()?.addr().get();
-        let flags = self.head()?.flags()?;
-        Ok(flags.checked_shr(u32::try_from(bit).unwrap_or(u32::MAX)).is_some_and(|f| f & 1 == 1))
+        self.has_flag(PageFlags::at(self.kernel(), GuestVirt::NULL)?.uptodate()?)
+    }
+
+    /// Whether somebody is giving the frame another content: `PageLocked()`.
+    /// In 6.1 and before a huge page takes its place in a file before it has what
+    /// the small ones there have (`collapse_file()`, `mm/khugepaged.c`).
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn is_locked(&self) -> Result<bool, KernelError> {
+        self.has_flag(PageFlags::at(self.kernel(), GuestVirt::NULL)?.locked()?)
+    }
+
+    /// `flag` is a member of [`PageFlags`], whose place is its number.
+    fn has_flag(&self, flag: Place<'k>) -> Result<bool, KernelError> {
+        let number = u32::try_from(flag.addr().get()).unwrap_or(u32::MAX);
+        Ok(self.head()?.flags()?.checked_shr(number).is_some_and(|flags| flags & 1 == 1))
     }
 
     /// Whether the frame holds anonymous memory, a copy of a private file page

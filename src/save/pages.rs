@@ -56,7 +56,7 @@ impl<'a, 'k> Source<'a, 'k> {
                 _ => Ok(PagePlan::default()),
             },
             PagesOwner::Memory(id) => match self.memories.get(id.index() as usize) {
-                Some(memory) => memory.plan(),
+                Some(memory) => memory.plan(self.patience),
                 None => Ok(PagePlan::default()),
             },
         }
@@ -106,10 +106,10 @@ pub(super) fn write(
     Ok(done)
 }
 
-/// Whether memory without a page reads as zeros at an address of `owner`: it is
-/// of no file.
+/// Whether memory without a page reads as zeros at an address of `owner`: what is
+/// there is of no file on a disk.
 fn is_anonymous(snapshot: &Snapshot, owner: PagesOwner, addr: u64) -> bool {
-    let PagesOwner::Mm(id) = owner else { return false };
+    let PagesOwner::Mm(id) = owner else { return true };
     let vmas = snapshot.mms.get(id).map_or(&[][..], |mm| &mm.vmas);
     let vma = vmas.get(vmas.partition_point(|vma| vma.end <= addr));
     vma.is_some_and(|vma| {

@@ -18,10 +18,21 @@ fn saved(guests: &Guests, job: &Job<'_>) -> u64 {
 }
 
 #[test]
-fn pages_are_whole_while_the_kernel_makes_huge_ones_of_them() {
+fn private_pages_are_whole_while_the_kernel_makes_huge_ones_of_them() {
+    pages_are_whole_while_the_kernel_makes_huge_ones_of_them("private");
+    kept(&["memory that the kernel makes huge pages of meanwhile"]);
+}
+
+#[test]
+fn shared_pages_are_whole_while_the_kernel_makes_huge_ones_of_them() {
+    pages_are_whole_while_the_kernel_makes_huge_ones_of_them("shared");
+    kept(&["shared memory that the kernel makes huge pages of meanwhile"]);
+}
+
+fn pages_are_whole_while_the_kernel_makes_huge_ones_of_them(kind: &str) {
     let guests = guests();
     let khugepaged = Khugepaged::idle(&guests.source);
-    let job = guests.start("scattered", &[&AREAS.to_string()], "ready");
+    let job = guests.start("scattered", &[&AREAS.to_string(), kind], "ready");
     let small = saved(&guests, &job);
     khugepaged.hurry();
     let counts: Vec<u64> = (0..SAVES).map(|_| saved(&guests, &job)).collect();
@@ -32,7 +43,6 @@ fn pages_are_whole_while_the_kernel_makes_huge_ones_of_them() {
     let restored = job.migrate(&guests, &[]);
     let said = restored.ask();
     assert!(said.ends_with("done, 0 lost\n"), "{said}");
-    kept(&["memory that the kernel makes huge pages of meanwhile"]);
 }
 
 /// The kernel's thread that makes huge pages, as it was when dropped.
@@ -42,25 +52,26 @@ impl<'g> Khugepaged<'g> {
     /// Has it wait.
     fn idle(guest: &'g Guest) -> Self {
         let khugepaged = Self(guest);
-        khugepaged.set(4096, 100_000);
+        khugepaged.set("advise", 4096, 100_000);
         khugepaged
     }
 
     /// Has it make one every now and then.
     fn hurry(&self) {
-        self.set(512, 10);
+        self.set("advise", 512, 10);
     }
 
-    fn set(&self, pages_to_scan: u32, sleep: u32) {
+    fn set(&self, shmem: &str, pages_to_scan: u32, sleep: u32) {
         self.0.sh(&format!(
-            "cd /sys/kernel/mm/transparent_hugepage/khugepaged; echo {pages_to_scan} >pages_to_scan; \
-             echo 100 >alloc_sleep_millisecs; echo {sleep} >scan_sleep_millisecs"
+            "cd /sys/kernel/mm/transparent_hugepage; echo {shmem} >shmem_enabled; cd khugepaged; \
+             echo {pages_to_scan} >pages_to_scan; echo 100 >alloc_sleep_millisecs; \
+             echo {sleep} >scan_sleep_millisecs"
         ));
     }
 }
 
 impl Drop for Khugepaged<'_> {
     fn drop(&mut self) {
-        self.set(4096, 10_000);
+        self.set("never", 4096, 10_000);
     }
 }

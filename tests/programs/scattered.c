@@ -4,7 +4,7 @@
  * Prints "ready" and waits in pause(2). At SIGUSR1 it looks at all of them and
  * prints "done, N lost".
  *
- * Usage: scattered AREAS
+ * Usage: scattered AREAS private|shared
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -47,12 +47,13 @@ static int is_lost(const char *memory, size_t offset)
 
 int main(int argc, char **argv)
 {
-	size_t size = (argc == 2 ? strtoul(argv[1], NULL, 10) : 1) * HUGE_PAGE;
+	size_t size = (argc == 3 ? strtoul(argv[1], NULL, 10) : 0) * HUGE_PAGE;
+	int kind = argc == 3 && strcmp(argv[2], "shared") == 0 ? MAP_SHARED : MAP_PRIVATE;
 	char *memory = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			    kind | MAP_ANONYMOUS, -1, 0);
 	int lost = 0;
 
-	must(memory != MAP_FAILED, "mmap");
+	must(size > 0 && memory != MAP_FAILED, "mmap");
 	memory = (char *)(((uintptr_t)memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
 	must(madvise(memory, size, MADV_NOHUGEPAGE) == 0, "MADV_NOHUGEPAGE");
 	for (size_t offset = 0; offset < size; offset += EVERY * PAGE) {

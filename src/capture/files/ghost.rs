@@ -158,12 +158,14 @@ impl Content {
             }
             CachedPlace::Elsewhere => return Ok(Ok(())),
         };
-        if !Page::of_frame(kernel, start)?.is_uptodate()? {
-            // Nothing was ever written to it, or it is being read.
-            return Ok(if in_memory || first >= end {
-                Ok(())
-            } else {
-                Err("is a deleted file that is being read from the disk")
+        let page = Page::of_frame(kernel, start)?;
+        if !page.is_uptodate()? {
+            // Nothing was ever written to it, or its content is on its way.
+            return Ok(match in_memory {
+                _ if first >= end => Ok(()),
+                true if !page.is_locked()? => Ok(()),
+                true => Err("is a deleted file that the guest is moving in memory; try again"),
+                false => Err("is a deleted file that is being read from the disk"),
             });
         }
         let room = entries_max(self.limit).saturating_sub(self.pages.len() as u64);

@@ -1,9 +1,12 @@
 //! Pages of shared memory, from the page cache.
 
+use std::time::Duration;
+
 use crate::linux::{CachedPages, CachedPlace, Inode, Page, Struct, settled};
 use crate::memory::PAGE_SIZE;
 
 use super::super::error::CaptureError;
+use super::patience::patiently;
 use super::plan::{PagePlan, PageRun};
 
 /// Shared memory in the guest, and so where its pages are.
@@ -20,13 +23,19 @@ impl<'k> MemoryPages<'k> {
     }
 
     /// Finds the pages; the processes that share the memory are frozen. All
-    /// that have ever been written to go out, the others are holes.
+    /// that have ever been written to go out, the others are holes. Pages may be
+    /// on the move for `patience`.
     ///
     /// # Errors
     ///
-    /// [`CaptureError::SwappedMemory`]; [`CaptureError::TooMuchContent`] for a
-    /// page cache that was made up.
-    pub fn plan(&self) -> Result<PagePlan, CaptureError> {
+    /// [`CaptureError::SwappedMemory`]; [`CaptureError::MovingMemory`] where the
+    /// kernel does not finish moving pages; [`CaptureError::TooMuchContent`] for
+    /// a page cache that was made up.
+    pub fn plan(&self, patience: Duration) -> Result<PagePlan, CaptureError> {
+        patiently(patience, || self.find_pages())
+    }
+
+    fn find_pages(&self) -> Result<PagePlan, CaptureError> {
         let kernel = self.inode.kernel();
         let size = self.inode.size()?;
         let ram = kernel.space().memory().len();
@@ -41,8 +50,12 @@ impl<'k> MemoryPages<'k> {
             let CachedPlace::Memory(phys) = place else {
                 return Err(CaptureError::SwappedMemory { ino: self.inode.ino()? });
             };
+            let page = Page::of_frame(kernel, phys)?;
+            if pages != 0 && !page.is_uptodate()? && page.is_locked()? {
+                return Err(CaptureError::MovingMemory { ino: self.inode.ino()? });
+            }
             // Given to the file by `fallocate()` and never written to.
-            if pages == 0 || !Page::of_frame(kernel, phys)?.is_uptodate()? {
+            if pages == 0 || !page.is_uptodate()? {
                 continue;
             }
             let run = pages.checked_mul(PAGE_SIZE).zip(first.checked_mul(PAGE_SIZE));

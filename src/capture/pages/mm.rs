@@ -13,8 +13,7 @@
 //! that the kernel keeps of them.
 
 use std::ops::Range;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::control::Target;
 use crate::kernel::{Kernel, KernelError};
@@ -23,15 +22,11 @@ use crate::memory::{Entry, GuestPhys, GuestVirt, Leaf, PAGE_SIZE};
 use crate::snapshot::{Mm, Vma, VmaFlags, VmaKind};
 
 use super::super::error::CaptureError;
+use super::patience::patiently;
 use super::plan::{PagePlan, PageRun};
 
-/// After how long pages on the move are looked at again.
-const PAUSE: Duration = Duration::from_millis(2);
-
 /// Finds the pages of a frozen process that go out; `mm` is its address space
-/// as captured. Pages may be on the move for `patience`: the kernel's threads
-/// that move them have the lowest priority, and take seconds where the VM is
-/// overloaded.
+/// as captured. Pages may be on the move for `patience`.
 ///
 /// # Errors
 ///
@@ -44,18 +39,7 @@ pub fn plan_pages(
     mm: &Mm,
     patience: Duration,
 ) -> Result<PagePlan, CaptureError> {
-    let started = Instant::now();
-    loop {
-        match find_pages(target, mm) {
-            Err(
-                error @ (CaptureError::MovingPage { .. } | CaptureError::UncountedPages { .. }),
-            ) if started.elapsed() < patience => {
-                tracing::debug!("pages are being moved: {error}");
-                sleep(PAUSE);
-            }
-            result => return result,
-        }
-    }
+    patiently(patience, || find_pages(target, mm))
 }
 
 fn find_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {

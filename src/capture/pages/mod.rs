@@ -2,6 +2,7 @@
 
 mod memory;
 mod mm;
+mod patience;
 mod plan;
 
 pub use memory::MemoryPages;

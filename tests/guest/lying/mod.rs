@@ -203,7 +203,7 @@ impl Trials<'_> {
             let mut mms = snapshot.mms.iter();
             reached.captured = mms
                 .all(|(_, mm)| capture::plan_pages(&target, mm, Duration::ZERO).is_ok())
-                && memories.iter().all(|memory| memory.plan().is_ok());
+                && memories.iter().all(|memory| memory.plan(Duration::ZERO).is_ok());
         }
         reached
     }
