@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Guest, Guests, Job, guests, kept};
+use crate::harness::{Guest, Guests, Job, guests, kept, wait_for};
 
 /// Places for a huge page, and the small pages that the program has in each.
 const AREAS: u64 = 24;
@@ -12,7 +12,12 @@ const SAVES: usize = 12;
 
 /// How many pages of its own a process has, which goes on.
 fn saved(guests: &Guests, job: &Job<'_>) -> u64 {
-    let report = guests.save(job.pid, &["--leave-running", "--json"]).json();
+    let report = wait_for("the kernel's thread is elsewhere", || {
+        let run = guests.save(job.pid, &["--leave-running", "--json"]);
+        // It holds shared memory for as long as it looks at it.
+        let is_held = run.stderr.contains("that something else in the VM has a part in");
+        (!is_held).then(|| run.json())
+    });
     fs::remove_dir_all(guests.images()).unwrap();
     report["page_bytes"].as_u64().expect("a number") / 4096
 }
@@ -40,6 +45,7 @@ fn pages_are_whole_while_the_kernel_makes_huge_ones_of_them(kind: &str) {
     let whole = |count: &u64| *count >= small && (count - small).is_multiple_of(HUGE - SMALL);
     assert!(counts.iter().all(whole), "{small} pages, then {counts:?}");
     assert!(counts.iter().any(|&count| count > small), "none became huge: {counts:?}");
+    khugepaged.rest();
     let restored = job.migrate(&guests, &[]);
     let said = restored.ask();
     assert!(said.ends_with("done, 0 lost\n"), "{said}");
@@ -52,8 +58,12 @@ impl<'g> Khugepaged<'g> {
     /// Has it wait.
     fn idle(guest: &'g Guest) -> Self {
         let khugepaged = Self(guest);
-        khugepaged.set("advise", 4096, 100_000);
+        khugepaged.rest();
         khugepaged
+    }
+
+    fn rest(&self) {
+        self.set("advise", 4096, 100_000);
     }
 
     /// Has it make one every now and then.

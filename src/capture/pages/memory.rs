@@ -43,8 +43,9 @@ impl<'k> MemoryPages<'k> {
         let mut plan = PagePlan::default();
         let mut room = ram;
         let Some(cache) = self.inode.mapping()? else { return Ok(plan) };
-        for found in settled(|| cache.cached(entries))? {
-            let CachedPages { first, count, place } = self.in_base_pages(found);
+        let listed = settled(|| cache.cached(entries))?;
+        for found in &listed {
+            let CachedPages { first, count, place } = self.in_base_pages(*found);
             let end = first.saturating_add(count).min(size.div_ceil(PAGE_SIZE));
             let pages = end.saturating_sub(first);
             let CachedPlace::Memory(phys) = place else {
@@ -52,7 +53,7 @@ impl<'k> MemoryPages<'k> {
             };
             let page = Page::of_frame(kernel, phys)?;
             if pages != 0 && !page.is_uptodate()? && page.is_locked()? {
-                return Err(CaptureError::MovingMemory { ino: self.inode.ino()? });
+                return Err(self.is_moving()?);
             }
             // Given to the file by `fallocate()` and never written to.
             if pages == 0 || !page.is_uptodate()? {
@@ -66,7 +67,15 @@ impl<'k> MemoryPages<'k> {
             room = left;
             plan.push(PageRun { virt, phys, len });
         }
+        // What was said of a page may have been said of what its frame became.
+        if settled(|| cache.cached(entries))? != listed {
+            return Err(self.is_moving()?);
+        }
         Ok(plan)
+    }
+
+    fn is_moving(&self) -> Result<CaptureError, CaptureError> {
+        Ok(CaptureError::MovingMemory { ino: self.inode.ino()? })
     }
 
     /// Up to 6.6 the page cache counts huge pages, each with one slot; later
