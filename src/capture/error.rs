@@ -113,7 +113,7 @@ pub enum CaptureError {
         /// How many pages were found.
         found: u64,
         /// How many it has.
-        counted: u64,
+        counted: i64,
     },
 }
 

@@ -6,7 +6,6 @@ use crate::memory::{AddressSpace, GuestVirt};
 use super::file::File;
 use super::maple_tree::MapleTree;
 use super::percpu_counter::PercpuCounter;
-use super::task::Task;
 use super::view::{Array, Embedded, Ptr, Raw, Struct, Value};
 use super::vma::Vma;
 
@@ -109,11 +108,9 @@ kernel_struct! {
 /// (`include/linux/mm_types_task.h`).
 const RESIDENT_KINDS: [u64; 3] = [0, 1, 3];
 /// `MM_ANONPAGES`, pages that belong to the process.
-const ANONYMOUS: u64 = 1;
+pub(super) const ANONYMOUS: u64 = 1;
 /// `MM_SWAPENTS`, pages that are on a swap device.
 const SWAPPED: u64 = 2;
-/// `NR_MM_COUNTERS`.
-const KINDS: u64 = 4;
 
 impl<'k> Mm<'k> {
     /// Resident pages, as `VmRSS` of `/proc/PID/status` counts them. Up to 6.1
@@ -142,22 +139,14 @@ impl<'k> Mm<'k> {
 
     /// Pages of the process's own that its page tables map: anonymous memory, and
     /// copies of file pages; not those of hugetlbfs, nor the pages of zeros that
-    /// all share. Exact where nothing is just being mapped, `threads` being all
-    /// those of the process: up to 6.1 they count for themselves first.
+    /// all share. Exact where nothing is just being mapped, with what threads
+    /// have yet to hand in ([`Task::anonymous_pages`](super::Task::anonymous_pages)).
     ///
     /// # Errors
     ///
     /// Where guest memory cannot be read.
-    pub fn anonymous_pages(&self, threads: &[Task<'k>]) -> Result<u64, KernelError> {
-        let mut count = self.counter(ANONYMOUS)?;
-        for thread in threads {
-            let Some(counters) = thread.rss_count()? else { break };
-            let mut words = [0; 4 * KINDS as usize];
-            self.kernel().read(counters.addr(), &mut words)?;
-            let word = words.as_chunks().0.get(ANONYMOUS as usize);
-            count = count.saturating_add(word.map_or(0, |&word| i32::from_le_bytes(word).into()));
-        }
-        Ok(u64::try_from(count).unwrap_or(0))
+    pub fn anonymous_pages(&self) -> Result<i64, KernelError> {
+        self.counter(ANONYMOUS)
     }
 
     fn counted_pages(&self, kind: u64) -> Result<u64, KernelError> {

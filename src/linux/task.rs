@@ -8,7 +8,7 @@ use super::exec_state::TaskExecState;
 use super::file::FilesStruct;
 use super::io_context::IoContext;
 use super::list::ListHead;
-use super::mm::Mm;
+use super::mm::{ANONYMOUS, Mm};
 use super::nsproxy::NsProxy;
 use super::path::FsStruct;
 use super::pid::Pid;
@@ -264,6 +264,19 @@ kernel_struct! {
 }
 
 impl<'k> Task<'k> {
+    /// Anonymous pages that it has mapped, or freed where negative, and not yet
+    /// handed in to the count of its memory. None since 6.2.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn anonymous_pages(&self) -> Result<i64, KernelError> {
+        let Some(counters) = self.rss_count()? else { return Ok(0) };
+        let mut word = [0; 4];
+        self.kernel().read(counters.addr().wrapping_add(ANONYMOUS * 4), &mut word)?;
+        Ok(i32::from_le_bytes(word).into())
+    }
+
     /// The idle task of the first CPU, head of the list of all processes.
     ///
     /// # Errors

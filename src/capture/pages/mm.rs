@@ -79,8 +79,11 @@ fn find_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {
             VmaKind::Vvar | VmaKind::Vsyscall => {}
         }
     }
-    let counted = linux_mm.anonymous_pages(&target.threads()?)?;
-    if walk.anonymous != counted {
+    let mut counted = linux_mm.anonymous_pages()?;
+    for thread in target.threads()? {
+        counted = counted.saturating_add(thread.anonymous_pages()?);
+    }
+    if i64::try_from(walk.anonymous) != Ok(counted) {
         return Err(CaptureError::UncountedPages { pid, found: walk.anonymous, counted });
     }
     Ok(walk.plan)
