@@ -24,17 +24,21 @@ fn saved(guests: &Guests, job: &Job<'_>) -> u64 {
 
 #[test]
 fn private_pages_are_whole_while_the_kernel_makes_huge_ones_of_them() {
-    pages_are_whole_while_the_kernel_makes_huge_ones_of_them("private");
+    let became_huge = pages_are_whole_while_the_kernel_makes_huge_ones_of_them("private");
+    assert!(became_huge, "the kernel has made no huge page");
     kept(&["memory that the kernel makes huge pages of meanwhile"]);
 }
 
 #[test]
 fn shared_pages_are_whole_while_the_kernel_makes_huge_ones_of_them() {
-    pages_are_whole_while_the_kernel_makes_huge_ones_of_them("shared");
-    kept(&["shared memory that the kernel makes huge pages of meanwhile"]);
+    // Not all kernels do.
+    if pages_are_whole_while_the_kernel_makes_huge_ones_of_them("shared") {
+        kept(&["shared memory that the kernel makes huge pages of meanwhile"]);
+    }
 }
 
-fn pages_are_whole_while_the_kernel_makes_huge_ones_of_them(kind: &str) {
+/// Returns whether it has made any.
+fn pages_are_whole_while_the_kernel_makes_huge_ones_of_them(kind: &str) -> bool {
     let guests = guests();
     let khugepaged = Khugepaged::idle(&guests.source);
     let job = guests.start("scattered", &[&AREAS.to_string(), kind], "ready");
@@ -44,11 +48,11 @@ fn pages_are_whole_while_the_kernel_makes_huge_ones_of_them(kind: &str) {
     // An area has all of its small pages or one huge page.
     let whole = |count: &u64| *count >= small && (count - small).is_multiple_of(HUGE - SMALL);
     assert!(counts.iter().all(whole), "{small} pages, then {counts:?}");
-    assert!(counts.iter().any(|&count| count > small), "none became huge: {counts:?}");
     khugepaged.rest();
     let restored = job.migrate(&guests, &[]);
     let said = restored.ask();
     assert!(said.ends_with("done, 0 lost\n"), "{said}");
+    counts.iter().any(|&count| count > small)
 }
 
 /// The kernel's thread that makes huge pages, as it was when dropped.
