@@ -164,7 +164,7 @@ impl Content {
             return Ok(match in_memory {
                 _ if first >= end => Ok(()),
                 true if !page.is_locked()? => Ok(()),
-                true => Err("is a deleted file that the guest is moving in memory; try again"),
+                true => Err("is a deleted file that the guest is just moving in memory"),
                 false => Err("is a deleted file that is being read from the disk"),
             });
         }
