@@ -117,6 +117,16 @@ pub enum CaptureError {
     },
 }
 
+impl CaptureError {
+    /// Whether it is over once the guest has moved its pages.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::MovingPage { .. } | Self::MovingMemory { .. } | Self::UncountedPages { .. }
+        )
+    }
+}
+
 fn first_of(obstacles: &[Obstacle]) -> String {
     match obstacles {
         [] => "an obstacle that has gone".into(),

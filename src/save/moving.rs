@@ -9,7 +9,7 @@
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use crate::capture::{CaptureError, PageChange, PagePlan, PageRun};
+use crate::capture::{PageChange, PagePlan, PageRun};
 use crate::memory::{GuestMemory, PAGE_SIZE};
 use crate::sink::PagesWriter;
 
@@ -31,7 +31,7 @@ pub(super) struct Moving<'a, L, Z> {
 
 impl<L, Z> Moving<'_, L, Z>
 where
-    L: Fn() -> Result<PagePlan, CaptureError>,
+    L: Fn() -> Result<PagePlan, SaveError>,
     Z: Fn(u64) -> bool,
 {
     /// Writes what changed since `written` was.

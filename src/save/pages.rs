@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::io::IoSlice;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::capture::{CaptureError, MemoryPages, PagePlan, PageRun, plan_pages};
 use crate::control::{Target, Tree};
@@ -22,6 +23,8 @@ use super::moving::Moving;
 const BATCH: u64 = 32 << 20;
 /// Runs handed to the sink at once.
 const BATCH_RUNS: usize = 1024;
+/// After how long pages on the move are looked at again.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where the guest has the pages of a snapshot.
 pub(super) struct Source<'a, 'k> {
@@ -48,15 +51,38 @@ impl<'a, 'k> Source<'a, 'k> {
         Self { root: tree.root(), processes, memories, patience }
     }
 
-    /// The pages of `owner` as they lie now.
-    fn plan(&self, snapshot: &Snapshot, owner: PagesOwner) -> Result<PagePlan, CaptureError> {
+    /// The pages of `owner` as they lie now, once none of them is on the move. That
+    /// may take a while: the kernel's threads that move pages have the lowest
+    /// priority, and take seconds where the VM is overloaded.
+    fn plan(
+        &self,
+        snapshot: &Snapshot,
+        owner: PagesOwner,
+        observer: &dyn Observer,
+    ) -> Result<PagePlan, SaveError> {
+        let started = Instant::now();
+        loop {
+            if observer.is_interrupted() {
+                return Err(SaveError::Interrupted);
+            }
+            match self.look(snapshot, owner) {
+                Err(error) if error.is_passing() && started.elapsed() < self.patience => {
+                    tracing::debug!("pages are being moved: {error}");
+                    sleep(PAUSE);
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn look(&self, snapshot: &Snapshot, owner: PagesOwner) -> Result<PagePlan, CaptureError> {
         match owner {
             PagesOwner::Mm(id) => match (self.processes.get(&id), snapshot.mms.get(id)) {
-                (Some(target), Some(mm)) => plan_pages(target, mm, self.patience),
+                (Some(target), Some(mm)) => plan_pages(target, mm),
                 _ => Ok(PagePlan::default()),
             },
             PagesOwner::Memory(id) => match self.memories.get(id.index() as usize) {
-                Some(memory) => memory.plan(self.patience),
+                Some(memory) => memory.plan(),
                 None => Ok(PagePlan::default()),
             },
         }
@@ -83,7 +109,7 @@ pub(super) fn write(
 ) -> Result<u64, SaveError> {
     let mut plans = HashMap::new();
     for owner in owners(snapshot) {
-        let plan = source.plan(snapshot, owner)?;
+        let plan = source.plan(snapshot, owner, observer)?;
         note(&plan, owner, snapshot);
         plans.insert(owner, plan);
     }
@@ -97,7 +123,7 @@ pub(super) fn write(
             memory,
             pid: source.pid(file.owner),
             patience: source.patience,
-            look: || source.plan(snapshot, file.owner),
+            look: || source.plan(snapshot, file.owner, observer),
             is_zero_if_absent: |addr| is_anonymous(snapshot, file.owner, addr),
         };
         pages.settle(&plan, &mut *writer)?;

@@ -1,12 +1,9 @@
 //! Pages of shared memory, from the page cache.
 
-use std::time::Duration;
-
 use crate::linux::{CachedPages, CachedPlace, Inode, Page, Struct, settled};
 use crate::memory::PAGE_SIZE;
 
 use super::super::error::CaptureError;
-use super::patience::patiently;
 use super::plan::{PagePlan, PageRun};
 
 /// Shared memory in the guest, and so where its pages are.
@@ -23,19 +20,14 @@ impl<'k> MemoryPages<'k> {
     }
 
     /// Finds the pages; the processes that share the memory are frozen. All
-    /// that have ever been written to go out, the others are holes. Pages may be
-    /// on the move for `patience`.
+    /// that have ever been written to go out, the others are holes.
     ///
     /// # Errors
     ///
-    /// [`CaptureError::SwappedMemory`]; [`CaptureError::MovingMemory`] where the
-    /// kernel does not finish moving pages; [`CaptureError::TooMuchContent`] for
-    /// a page cache that was made up.
-    pub fn plan(&self, patience: Duration) -> Result<PagePlan, CaptureError> {
-        patiently(patience, || self.find_pages())
-    }
-
-    fn find_pages(&self) -> Result<PagePlan, CaptureError> {
+    /// [`CaptureError::SwappedMemory`]; [`CaptureError::MovingMemory`] while the
+    /// kernel moves pages; [`CaptureError::TooMuchContent`] for a page cache that
+    /// was made up.
+    pub fn plan(&self) -> Result<PagePlan, CaptureError> {
         let kernel = self.inode.kernel();
         let size = self.inode.size()?;
         let ram = kernel.space().memory().len();

@@ -13,7 +13,6 @@
 //! that the kernel keeps of them.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use crate::control::Target;
 use crate::kernel::{Kernel, KernelError};
@@ -22,27 +21,18 @@ use crate::memory::{Entry, GuestPhys, GuestVirt, Leaf, PAGE_SIZE};
 use crate::snapshot::{Mm, Vma, VmaFlags, VmaKind};
 
 use super::super::error::CaptureError;
-use super::patience::patiently;
 use super::plan::{PagePlan, PageRun};
 
 /// Finds the pages of a frozen process that go out; `mm` is its address space
-/// as captured. Pages may be on the move for `patience`.
+/// as captured.
 ///
 /// # Errors
 ///
 /// [`CaptureError::Page`] for a page that was swapped out;
-/// [`CaptureError::MovingPage`] and [`CaptureError::UncountedPages`] where the
-/// kernel does not finish moving pages; [`CaptureError::TooManyPages`] for page
-/// tables that were made up.
-pub fn plan_pages(
-    target: &Target<'_>,
-    mm: &Mm,
-    patience: Duration,
-) -> Result<PagePlan, CaptureError> {
-    patiently(patience, || find_pages(target, mm))
-}
-
-fn find_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {
+/// [`CaptureError::MovingPage`] and [`CaptureError::UncountedPages`] while the
+/// kernel moves pages; [`CaptureError::TooManyPages`] for page tables that were
+/// made up.
+pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError> {
     let pid = target.pid();
     let linux_mm = target.leader().mm()?.ok_or(CaptureError::Missing { pid, what: "memory" })?;
     let ram = linux_mm.kernel().space().memory().len();

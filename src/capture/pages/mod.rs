@@ -2,7 +2,6 @@
 
 mod memory;
 mod mm;
-mod patience;
 mod plan;
 
 pub use memory::MemoryPages;

@@ -201,9 +201,8 @@ impl Trials<'_> {
         let _ = capture::survey(&tree, limits);
         if let Ok(capture::Captured { snapshot, memories }) = capture::capture(&tree, limits) {
             let mut mms = snapshot.mms.iter();
-            reached.captured = mms
-                .all(|(_, mm)| capture::plan_pages(&target, mm, Duration::ZERO).is_ok())
-                && memories.iter().all(|memory| memory.plan(Duration::ZERO).is_ok());
+            reached.captured = mms.all(|(_, mm)| capture::plan_pages(&target, mm).is_ok())
+                && memories.iter().all(|memory| memory.plan().is_ok());
         }
         reached
     }
