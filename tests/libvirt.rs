@@ -160,6 +160,16 @@ fn found_by_name_and_by_the_pid_that_libvirt_does_not_tell() {
     assert!(error.contains(&name) && error.contains("agent"), "{error}");
 }
 
+/// With all that it needs, libvirt's library takes most of the time of a short
+/// command to load.
+#[test]
+fn a_command_starts_without_libvirt() {
+    let program = fs::read(env!("CARGO_BIN_EXE_ovmigrate")).unwrap();
+    let needed = goblin::elf::Elf::parse(&program).unwrap().libraries;
+    assert!(needed.contains(&"libc.so.6"), "{needed:?}");
+    assert!(!needed.iter().any(|name| name.contains("virt")), "{needed:?}");
+}
+
 #[test]
 fn what_is_wrong_is_said() {
     let mut libvirt = Libvirt::start();

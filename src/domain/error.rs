@@ -71,6 +71,17 @@ pub enum DomainError {
         "VM {0} is libvirt's, and this ovmigrate was built without libvirt; build it with --features libvirt"
     )]
     WithoutLibvirt(String),
+    /// libvirt's library cannot be loaded.
+    #[error(
+        "VM {domain} is libvirt's, whose library cannot be loaded: {reason}; install libvirt's \
+         client libraries (libvirt0, libvirt-libs)"
+    )]
+    NoLibvirt {
+        /// The VM.
+        domain: String,
+        /// What the dynamic loader says.
+        reason: String,
+    },
     /// Every QMP socket serves another client.
     #[error("VM {domain}: another client holds the QMP socket {}", list(.paths.iter().map(|path| path.display())))]
     MonitorBusy {

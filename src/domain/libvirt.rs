@@ -1,30 +1,35 @@
 //! Domains of libvirt, which holds the monitor and the guest agent's socket of
 //! each QEMU it runs. All goes through its API, on one connection that stays
-//! open.
+//! open. Its library is loaded by the first that asks for a domain.
 //!
 //! Monitor commands of others than libvirt mark the domain as tainted
 //! (`custom-monitor`), in `virsh dominfo --taint` and in libvirt's log, until it ends.
 
+mod library;
+
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
-use virt::connect::Connect;
-use virt::domain::{Domain, DomainState};
-use virt::enumutil::Enum;
-use virt::error::ErrorNumber;
 
 use super::error::{DomainError, Result};
 use super::process::QemuProcess;
 use super::qmp::{Command, outcome};
 use super::socket;
+use library::{Domain, Error, ErrorCode, Libvirt};
 
 /// How long QEMU may take to open a socket that it was told to open.
 const SOCKET_LIMIT: Duration = Duration::from_secs(5);
+
+/// `virDomainState` (`libvirt/libvirt-domain.h`).
+const DOMAIN_RUNNING: i32 = 1;
+const DOMAIN_BLOCKED: i32 = 2;
+const DOMAIN_PAUSED: i32 = 3;
 
 /// How a domain of libvirt is called.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +41,8 @@ pub(super) enum Called<'a> {
 /// A domain of libvirt.
 #[derive(Debug, Clone)]
 pub(super) struct LibvirtDomain {
-    domain: Domain,
+    libvirt: &'static Libvirt,
+    domain: Arc<Domain>,
     uri: String,
 }
 
@@ -78,11 +84,16 @@ impl LibvirtDomain {
     ///
     /// # Errors
     ///
+    /// [`DomainError::NoLibvirt`] where libvirt's library is missing,
     /// [`DomainError::Libvirt`] where some cannot be reached.
     pub fn find(name: &str, uris: &[String], called: Called<'_>) -> Result<Option<Self>> {
+        let libvirt = Libvirt::get().map_err(|reason| DomainError::NoLibvirt {
+            domain: name.to_owned(),
+            reason: reason.to_owned(),
+        })?;
         let mut failure = None;
         for uri in uris {
-            match Self::open(uri, called) {
+            match Self::open(libvirt, uri, called) {
                 Ok(Some(domain)) => return Ok(Some(domain)),
                 Ok(None) => {}
                 Err(DomainError::Libvirt { uri, reason }) => {
@@ -96,18 +107,16 @@ impl LibvirtDomain {
         failure.map_or(Ok(None), Err)
     }
 
-    fn open(uri: &str, called: Called<'_>) -> Result<Option<Self>> {
-        // The default prints every error to standard error.
-        virt::error::clear_error_callback();
-        let failed = |e: virt::error::Error| libvirt_error(uri, &e);
-        let connection = Connect::open(Some(uri)).map_err(failed)?;
+    fn open(libvirt: &'static Libvirt, uri: &str, called: Called<'_>) -> Result<Option<Self>> {
+        let failed = |e: Error| libvirt_error(uri, &e);
+        let connection = libvirt.connect(uri).map_err(failed)?;
         let found = match called {
-            Called::Name(name) => connection.lookup_domain_by_name(name),
-            Called::Uuid(uuid) => connection.lookup_domain_by_uuid_string(uuid),
+            Called::Name(name) => connection.domain_named(name),
+            Called::Uuid(uuid) => connection.domain_of_uuid(uuid),
         };
         match found {
-            Ok(domain) => Ok(Some(Self { domain, uri: uri.to_owned() })),
-            Err(e) if is(&e, ErrorNumber::NoDomain) => Ok(None),
+            Ok(domain) => Ok(Some(Self { libvirt, domain: Arc::new(domain), uri: uri.to_owned() })),
+            Err(e) if e.code == ErrorCode::NoDomain => Ok(None),
             Err(e) => Err(failed(e)),
         }
     }
@@ -125,13 +134,10 @@ impl LibvirtDomain {
     /// What it does, as libvirt sees it.
     pub fn state(&self) -> Result<State> {
         match self.domain.state() {
-            Ok((Enum::Known(state), _)) => Ok(match state {
-                DomainState::Running | DomainState::Blocked => State::Running,
-                DomainState::Paused => State::Paused,
-                _ => State::Other,
-            }),
+            Ok(DOMAIN_RUNNING | DOMAIN_BLOCKED) => Ok(State::Running),
+            Ok(DOMAIN_PAUSED) => Ok(State::Paused),
             Ok(_) => Ok(State::Other),
-            Err(e) if is(&e, ErrorNumber::NoDomain) => Ok(State::Other),
+            Err(e) if e.code == ErrorCode::NoDomain => Ok(State::Other),
             Err(e) => Err(self.failed(&e)),
         }
     }
@@ -152,15 +158,15 @@ impl LibvirtDomain {
     /// error with its text.
     pub fn agent(&self, request: &Value, limit: Duration) -> Result<Value, String> {
         let seconds = i32::try_from(limit.as_secs()).unwrap_or(i32::MAX);
-        let answer = self.domain.qemu_agent_command(&request.to_string(), seconds, 0);
-        let answer = answer.map_err(|e| e.message().to_owned())?;
+        let answer = self.domain.agent_command(&request.to_string(), seconds);
+        let answer = answer.map_err(|e| e.message)?;
         serde_json::from_str(&answer).map_err(|e| e.to_string())
     }
 
     /// Runs a command of QEMU's monitor.
     pub fn command(&self, (command, arguments): &Command<'_>) -> Result<Result<Value>> {
         let request = json!({ "execute": command, "arguments": arguments }).to_string();
-        let answer = self.domain.qemu_monitor_command(&request, 0).map_err(|e| self.failed(&e))?;
+        let answer = self.domain.monitor_command(&request).map_err(|e| self.failed(&e))?;
         let answer = serde_json::from_str(&answer)
             .map_err(|e| DomainError::protocol(command.to_string(), e.to_string()))?;
         Ok(outcome(command, answer))
@@ -178,14 +184,14 @@ impl LibvirtDomain {
         });
         let process = pid.and_then(|pid| QemuProcess::open(pid).ok());
         // In another PID namespace, or on another host, the number is another's.
-        let uuid = self.domain.uuid_string().map_err(|e| self.failed(&e))?;
+        let uuid = self.domain.uuid().map_err(|e| self.failed(&e))?;
         process.filter(|process| process.uuid().as_deref() == Some(&uuid)).ok_or_else(|| {
             let reason = "its QEMU is not among the processes that are visible here".to_owned();
             DomainError::Libvirt { uri: self.uri.clone(), reason }
         })
     }
 
-    fn failed(&self, error: &virt::error::Error) -> DomainError {
+    fn failed(&self, error: &Error) -> DomainError {
         libvirt_error(&self.uri, error)
     }
 }
@@ -193,6 +199,7 @@ impl LibvirtDomain {
 /// How a domain is found again, also from another process.
 #[derive(Debug)]
 pub(super) struct LibvirtAddress {
+    libvirt: &'static Libvirt,
     uri: String,
     uuid: String,
 }
@@ -200,9 +207,10 @@ pub(super) struct LibvirtAddress {
 impl LibvirtAddress {
     /// Opens another connection.
     pub fn open(&self) -> Result<LibvirtDomain> {
-        let found = LibvirtDomain::open(&self.uri, Called::Uuid(&self.uuid))?;
-        let gone = "the domain is gone".to_owned();
-        found.ok_or_else(|| DomainError::Libvirt { uri: self.uri.clone(), reason: gone })
+        LibvirtDomain::open(self.libvirt, &self.uri, Called::Uuid(&self.uuid))?.ok_or_else(|| {
+            let reason = "the domain is gone".to_owned();
+            DomainError::Libvirt { uri: self.uri.clone(), reason }
+        })
     }
 }
 
@@ -220,8 +228,8 @@ impl LibvirtMonitor {
     /// The monitor of a domain that is active, and its QEMU.
     pub fn of(domain: LibvirtDomain) -> Result<(Self, QemuProcess)> {
         let process = domain.process()?;
-        let uuid = domain.domain.uuid_string().map_err(|e| domain.failed(&e))?;
-        let address = LibvirtAddress { uri: domain.uri.clone(), uuid };
+        let uuid = domain.domain.uuid().map_err(|e| domain.failed(&e))?;
+        let address = LibvirtAddress { libvirt: domain.libvirt, uri: domain.uri.clone(), uuid };
         let (pid, folder) = (process.pid(), process.libvirt_folder());
         Ok((Self { domain, address, pid, folder }, process))
     }
@@ -281,14 +289,9 @@ impl LibvirtMonitor {
     }
 }
 
-fn is(error: &virt::error::Error, number: ErrorNumber) -> bool {
-    matches!(error.code(), Enum::Known(code) if code == number)
-}
-
-fn libvirt_error(uri: &str, error: &virt::error::Error) -> DomainError {
-    let refused = is(error, ErrorNumber::AuthFailed) || is(error, ErrorNumber::AccessDenied);
-    let reason = error.message().trim().replace('\n', " ");
-    if refused {
+fn libvirt_error(uri: &str, error: &Error) -> DomainError {
+    let reason = error.message.trim().replace('\n', " ");
+    if matches!(error.code, ErrorCode::AuthFailed | ErrorCode::AccessDenied) {
         return DomainError::Permission { what: format!("libvirt ({uri}): {reason}") };
     }
     DomainError::Libvirt { uri: uri.to_owned(), reason }
