@@ -184,7 +184,8 @@ mod tests {
     #[test]
     fn a_socket_that_is_no_monitor_is_named() {
         for greeting in ["{}", "hello", "[1]"] {
-            let error = QmpSocket::negotiate(monitor(greeting, &[]), "/run/x", LIMIT).unwrap_err();
+            let error =
+                QmpSocket::negotiate(monitor(greeting, &["{}"]), "/run/x", LIMIT).unwrap_err();
             assert!(matches!(error, DomainError::Protocol { .. }), "{error}");
         }
     }
