@@ -11,6 +11,9 @@ export PROCESS_KERNELS ?=
 # What `make fuzz` runs, and for how long each.
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
+# Where the report of `make bench` goes, and what it is to measure.
+REPORT ?= bench-report
+BENCH ?=
 # What the tests on guests saw working.
 SEEN = $(or $(CARGO_TARGET_DIR),target)/tmp/seen.jsonl
 # What becomes of that.
@@ -28,7 +31,7 @@ help:
 	@echo 'make lint      formatting, clippy and documentation only'
 	@echo 'make fuzz      feed the parsers with made-up input, a minute each'
 	@echo 'make kernel-profiles  profiles of the test kernels, after a declaration has changed'
-	@echo 'make bench     measure what ovmigrate costs on a guest'
+	@echo 'make bench     measure saves on this machine, beside CRIU; the report goes to bench-report/'
 	@echo 'make clean     remove what was built and the guests that run'
 
 packages:
@@ -79,8 +82,9 @@ kernel-profiles: packages
 		$(or $(CARGO_TARGET_DIR),target)/debug/ovmigrate profile build --vmlinux "$$file" --output kernel-profiles/$$kernel.json; \
 	done
 
-bench: packages
-	cargo bench --bench guest --bench growth
+# All suites; some hours. BENCH='limit --quick' is one of them, in short.
+bench: build
+	$(or $(CARGO_TARGET_DIR),target)/release/ovmigrate bench $(BENCH) --out $(REPORT)
 	benches/against-drgn
 
 clean:

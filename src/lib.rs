@@ -25,8 +25,8 @@
 //! | [`criu`] | CRIU's image files, written from a [`snapshot`] and checked |
 //! | [`sink`] | where images go |
 //! | [`save`] | one save as a transaction over all of the above |
-//! | [`mod@bench`] | what a save reaches of what the host can do |
 //! | [`restore`] | images into the destination guest and `criu restore` there |
+//! | [`mod@bench`] | what the commands reach, beside CRIU and beside what the host can do |
 //!
 //! # Rules
 //!

@@ -1,79 +1,126 @@
 //! `ovmigrate bench`.
 
-use std::path::PathBuf;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use clap::{Args, Subcommand};
-use indicatif::HumanBytes;
-use ovmigrate::bench::{self, Limit};
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use ovmigrate::bench::{self, Options, Report, Rounds, Style, Suite};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::AttachArgs;
-use super::output::{milliseconds, print, print_json};
+use super::output::{print, print_json};
 
-/// Measure what a save reaches on this host.
-#[derive(Debug, Args)]
-pub struct Bench {
-    #[command(subcommand)]
-    command: Measurement,
-}
-
-#[derive(Debug, Subcommand)]
-enum Measurement {
-    Limit(LimitArgs),
-}
-
-impl Bench {
-    pub fn run(self) -> Result<()> {
-        match self.command {
-            Measurement::Limit(limit) => limit.run(),
-        }
-    }
-}
-
-/// Compare a save with a plain write of the same bytes to the same place.
+/// Measure saves on this machine, and write a report.
 ///
-/// The process is saved and goes on; what was written is removed.
+/// VMs are booted for it with the project's qemu-scripts and ended afterwards.
+/// Each contestant runs in turn with the others, in alternating order, and what
+/// is told are medians, spread and ratios. Every kind of save that is measured is
+/// restored once and looked at. Needs root.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:
-  $ ovmigrate bench limit --domain vm1 --pid 1234 --dir /var/tmp")]
-struct LimitArgs {
-    #[command(flatten)]
-    vm: AttachArgs,
-    /// The process: its PID as root in the VM sees it.
-    #[arg(short, long)]
-    pid: i32,
-    /// Where to write.
+  $ ovmigrate bench
+  $ ovmigrate bench limit growth --quick --out /var/tmp/report")]
+pub struct Bench {
+    /// What to measure; without it, all.
+    #[arg(value_enum, value_name = "SUITE")]
+    suites: Vec<SuiteArg>,
+    /// How often each contestant runs, after one run to warm up. Without it 10
+    /// times, with --quick 3 times.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Leave out what takes long: to see that all works.
+    #[arg(long)]
+    quick: bool,
+    /// The guest kernel, an entry of qemu-scripts/guest/kernels.toml.
+    #[arg(long, value_name = "RELEASE", default_value = "6.1")]
+    kernel: String,
+    /// The folder qemu-scripts of the project.
+    #[arg(long, value_name = "DIR", default_value = "qemu-scripts")]
+    scripts: PathBuf,
+    /// Where to write on a disk.
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     dir: PathBuf,
-    /// Print the result as JSON.
+    /// Where to write in memory.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    tmpfs: PathBuf,
+    /// Write the report into this directory, as JSON and as Markdown.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the report as JSON.
     #[arg(long)]
     json: bool,
 }
 
-impl LimitArgs {
-    fn run(self) -> Result<()> {
-        let attachment = self.vm.attach()?;
-        let limit = bench::limit(&attachment, self.pid, &self.dir)?;
-        if self.json { print_json(&limit) } else { print(&text(&limit)) }
+/// A suite on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SuiteArg {
+    /// Saves against a plain write of as many bytes, and against a copy in memory.
+    Limit,
+    /// Saves against those of a stock CRIU of the same program on the host itself.
+    Native,
+    /// Saves of a busy VM, against those of the CRIU in it.
+    Load,
+    /// Time against memory, VM, processes, threads, descriptors, areas of memory.
+    Growth,
+}
+
+impl From<SuiteArg> for Suite {
+    fn from(suite: SuiteArg) -> Self {
+        match suite {
+            SuiteArg::Limit => Self::Limit,
+            SuiteArg::Native => Self::Native,
+            SuiteArg::Load => Self::Load,
+            SuiteArg::Growth => Self::Growth,
+        }
     }
 }
 
-fn text(limit: &Limit) -> String {
-    let gigabytes = |rate: f64| rate / 1e9;
-    format!(
-        "{} of pages\n\
-         save         {:.2} GB/s ({:.3} s)\n\
-         plain write  {:.2} GB/s ({:.3} s)\n\
-         ratio        {:.2}\n\
-         frozen for {}, the VM stood still for {}\n",
-        HumanBytes(limit.bytes),
-        gigabytes(limit.save_rate()),
-        limit.save_seconds,
-        gigabytes(limit.write_rate()),
-        limit.write_seconds,
-        limit.save_rate() / limit.write_rate(),
-        milliseconds(limit.save.durations.frozen),
-        milliseconds(limit.save.vm_paused.total),
-    )
+impl Bench {
+    pub fn run(self) -> Result<()> {
+        let this = env::current_exe().context("cannot find this program")?;
+        let mut options = Options::new(this, &self.scripts, &self.dir, &self.tmpfs)?;
+        options.quick = self.quick;
+        options.kernel.clone_from(&self.kernel);
+        let usual = if self.quick { 3 } else { 10 };
+        let counted = self.rounds.map_or(usual, usize::from);
+        options.rounds = Rounds { warm_up: 1, counted };
+        options.progress = |line| eprintln!("{line}");
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, options.interrupt.flag())
+                .context("cannot catch signals")?;
+        }
+        if let Some(out) = &self.out {
+            // Before hours of measuring, not after.
+            fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        }
+        let suites: Vec<Suite> = match self.suites[..] {
+            [] => Suite::ALL.to_vec(),
+            _ => self.suites.iter().map(|&suite| suite.into()).collect(),
+        };
+        let report = bench::run(&options, &suites)?;
+        if let Some(out) = &self.out {
+            write(&report, out)?;
+        }
+        if self.json {
+            print_json(&report)?;
+        } else {
+            print(&bench::text(&report, Style::Plain))?;
+        }
+        match &report.defects()[..] {
+            [] => Ok(()),
+            [first, others @ ..] => bail!("{first}; {} more failed", others.len()),
+        }
+    }
+}
+
+fn write(report: &Report, out: &Path) -> Result<()> {
+    let json = serde_json::to_string_pretty(report)?;
+    let markdown = bench::text(report, Style::Markdown);
+    for (name, text) in [("report.json", json), ("report.md", markdown)] {
+        let path = out.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }

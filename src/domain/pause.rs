@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_with::{DurationSecondsWithFrac, serde_as};
 
@@ -23,7 +23,7 @@ use super::qmp::Qmp;
 /// How often and how long a VM stood still for us: each time at most from before
 /// `stop` was sent until `cont` was answered. Times are serialised in seconds.
 #[serde_as]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pauses {
     /// How often.
     pub count: u32,

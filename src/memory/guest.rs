@@ -4,7 +4,7 @@ use std::fmt::{self, Debug};
 use std::io;
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::address::{GuestPhys, GuestVirt};
 use super::remembered::{Remembered, Remembering};
@@ -45,7 +45,7 @@ pub enum MemoryError {
 }
 
 /// How guest RAM is reached.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// QEMU's memory backends are mapped into this process.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_with::{DurationSecondsWithFrac, serde_as};
 
 use crate::domain::Pauses;
@@ -10,7 +10,7 @@ use crate::memory::Access;
 use crate::sink::SinkReport;
 
 /// What a save did.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SaveReport {
     /// The process at the root.
     pub pid: i32,
@@ -34,7 +34,7 @@ pub struct SaveReport {
 
 /// What a save spent its time on, in seconds when serialised.
 #[serde_as]
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SaveDurations {
     /// Looking for obstacles, the process running.
     #[serde_as(as = "DurationSecondsWithFrac<f64>")]

@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use directory::DirectorySink;
@@ -75,7 +75,7 @@ pub trait PagesWriter {
 }
 
 /// What a sink did.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct SinkReport {
     /// How many files were written.
     pub files: u64,
@@ -86,7 +86,7 @@ pub struct SinkReport {
 }
 
 /// How pages reach a file.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PagesIo {
     /// Past the host's page cache (`O_DIRECT`).
@@ -96,7 +96,7 @@ pub enum PagesIo {
 }
 
 /// Why pages went through the host's page cache.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BufferedBecause {
     /// The file system has no direct I/O.
