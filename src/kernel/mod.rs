@@ -59,4 +59,4 @@ pub use knowledge::{GivenProfile, Knowledge};
 pub use library::{KnownProfile, Place, ProfileLibrary};
 pub use lookup::{Looked, lookup};
 pub use profile::{Bits, Origin, Profile, ProfileMember, ProfileStruct};
-pub use vmlinux::{VmlinuxError, build_profile};
+pub use vmlinux::{VmlinuxError, build_profile, kernel_image};

@@ -104,16 +104,8 @@ pub fn build_profile(
     declarations: &Declarations,
 ) -> Result<Profile, VmlinuxError> {
     let file = read(vmlinux)?;
-    let kernel = match bzimage::payload(&file) {
-        Some(payload) => {
-            let unpacked = bzimage::unpack(payload);
-            Cow::Owned(unpacked.map_err(|source| packed(vmlinux, source))?)
-        }
-        None => Cow::Borrowed(file.as_slice()),
-    };
-    let elf = KernelElf::parse(&kernel).ok_or(not_a_kernel(vmlinux, "no ELF file is in it"))?;
-    let image =
-        elf.image().ok_or(not_a_kernel(vmlinux, "it is not linked for the kernel's place"))?;
+    let kernel = unpacked(vmlinux, &file)?;
+    let (elf, image) = parsed(vmlinux, &kernel)?;
     let file = KernelFile { path: vmlinux, elf, image };
     let release = file.release()?;
     let (mut symbols, from) = file.symbols(system_map, declarations)?;
@@ -127,6 +119,35 @@ pub fn build_profile(
         symbols,
         structs,
     })
+}
+
+/// Code and constants of the kernel in the file `vmlinux`, as they lie in the
+/// memory of a guest that runs it.
+///
+/// # Errors
+///
+/// See [`VmlinuxError`].
+pub fn kernel_image(vmlinux: &Path) -> Result<ImageCopy, VmlinuxError> {
+    let file = read(vmlinux)?;
+    let kernel = unpacked(vmlinux, &file)?;
+    Ok(parsed(vmlinux, &kernel)?.1)
+}
+
+/// The kernel's ELF file.
+fn unpacked<'f>(path: &Path, file: &'f [u8]) -> Result<Cow<'f, [u8]>, VmlinuxError> {
+    Ok(match bzimage::payload(file) {
+        Some(payload) => {
+            let unpacked = bzimage::unpack(payload);
+            Cow::Owned(unpacked.map_err(|source| packed(path, source))?)
+        }
+        None => Cow::Borrowed(file),
+    })
+}
+
+fn parsed<'k>(path: &Path, kernel: &'k [u8]) -> Result<(KernelElf<'k>, ImageCopy), VmlinuxError> {
+    let elf = KernelElf::parse(kernel).ok_or(not_a_kernel(path, "no ELF file is in it"))?;
+    let image = elf.image().ok_or(not_a_kernel(path, "it is not linked for the kernel's place"))?;
+    Ok((elf, image))
 }
 
 /// A kernel that was unpacked.
