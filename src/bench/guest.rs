@@ -181,7 +181,7 @@ impl Guest {
     }
 
     /// Puts a program there, where it lacks, and returns its path.
-    fn install(&self, options: &Options, program: Program) -> Result<String> {
+    pub fn install(&self, options: &Options, program: Program) -> Result<String> {
         let path = format!("{FOLDER}/{}", program.name());
         let built = program.build(options.programs(), &self.interrupt)?;
         if self.sh(&format!("test -x {path}")).is_err() {

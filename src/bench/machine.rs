@@ -24,7 +24,7 @@ pub struct Machine {
     pub kernel: String,
     /// What `qemu-system-x86_64 --version` says first.
     pub qemu: String,
-    /// This program's version.
+    /// This program's version, and whether it was built without optimisation.
     pub ovmigrate: String,
     /// Processes that ran or wanted to, on average of the last minute.
     pub load: f64,
@@ -64,7 +64,7 @@ impl Machine {
             memory: memory("MemTotal")?,
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             qemu: qemu_version()?,
-            ovmigrate: env!("CARGO_PKG_VERSION").to_owned(),
+            ovmigrate: version(),
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
             places: directories.iter().map(|path| Place::of(path)).collect::<Result<_>>()?,
         })
@@ -114,6 +114,11 @@ impl Place {
         let unknown = || BenchError::Lacks(format!("no mount holds {}", path.display()));
         best.map(|(_, place)| place).ok_or_else(unknown)
     }
+}
+
+fn version() -> String {
+    let built = if cfg!(debug_assertions) { ", a debug build" } else { "" };
+    format!("{}{built}", env!("CARGO_PKG_VERSION"))
 }
 
 /// A line of `/proc/meminfo`, in bytes.

@@ -5,13 +5,14 @@
 //! suites ─┬─ guest, native: where processes run that are saved
 //!         ├─ ours: the `ovmigrate` command, as its user starts it
 //!         ├─ measure: turns, samples, medians
-//!         └─ report ─> table
+//!         └─ report ─> table, plot
 //! ```
 //!
 //! What is measured is the command itself, started by a shell, in VMs that are
 //! booted for it. Each kind of save is restored once and looked at, so that no
 //! number is of images that are of no use.
 
+mod cgroup;
 mod domain;
 mod error;
 mod guest;
@@ -20,6 +21,7 @@ mod measure;
 mod native;
 mod ours;
 mod pin;
+mod plot;
 mod process;
 mod programs;
 mod report;
@@ -34,6 +36,7 @@ use tempfile::TempDir;
 pub use error::{BenchError, Result};
 pub use machine::{Machine, Place};
 pub use measure::{Rounds, Summary};
+pub use plot::{draw, prepare as prepare_to_draw};
 pub use process::Interrupt;
 pub use report::{Measured, Point, Ratio, Report, Restored, Section, SuiteReport, Unit};
 pub use suites::Suite;

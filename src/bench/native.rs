@@ -79,6 +79,11 @@ impl Native {
         &self.version
     }
 
+    /// The PID of the shell that starts CRIU.
+    pub fn shell(&self) -> u32 {
+        self.shell.pid()
+    }
+
     /// Starts a program of ours with a file of its own as its first argument, and
     /// waits until it has all that it is to have. Returns its PID.
     pub fn start(
@@ -96,8 +101,10 @@ impl Native {
         self.count += 1;
         let file = format!("{name}.{}", self.count);
         let arguments = arguments.join(" ");
+        // Of a job that is none the shell does not tell the end.
         let line = format!(
-            "setsid {INSIDE}/{name} {INSIDE}/{file} {arguments} </dev/null >/dev/null 2>&1 & echo $!"
+            "setsid {INSIDE}/{name} {INSIDE}/{file} {arguments} </dev/null >/dev/null 2>&1 & pid=$!; \
+             disown; echo $pid"
         );
         let pid = self.shell.run(&line, LIMIT)?.output;
         let misunderstood = || BenchError::command(name, format!("no PID: {pid}"));

@@ -31,7 +31,7 @@ impl Saved {
     /// What is told of every save.
     pub fn figures(&self) -> Figures {
         vec![
-            ("seconds", self.seconds),
+            ("command", self.seconds),
             ("frozen", self.report.durations.frozen.as_secs_f64()),
             ("paused", self.report.vm_paused.total.as_secs_f64()),
         ]
@@ -44,8 +44,6 @@ pub struct Saver<'a> {
     guest: &'a Guest,
     shell: Shell,
     directory: TempDir,
-    /// What stands before the command.
-    prefix: String,
     count: u32,
 }
 
@@ -54,7 +52,12 @@ impl<'a> Saver<'a> {
     pub fn new(options: &'a Options, guest: &'a Guest, place: &Path) -> Result<Self> {
         let shell = Shell::start(&options.interrupt)?;
         let directory = scratch(place)?;
-        Ok(Self { options, guest, shell, directory, prefix: String::new(), count: 0 })
+        Ok(Self { options, guest, shell, directory, count: 0 })
+    }
+
+    /// The PID of the shell that starts the commands.
+    pub fn shell(&self) -> u32 {
+        self.shell.pid()
     }
 
     /// Saves a process, which goes on.
@@ -101,8 +104,7 @@ impl<'a> Saver<'a> {
 
     fn save_to(&mut self, process: &Running, images: &Path, flags: &str) -> Result<Saved> {
         let line = format!(
-            "{} {} save --json --domain {} --pid {} --images-dir {} {flags}",
-            self.prefix,
+            "{} save --json --domain {} --pid {} --images-dir {} {flags}",
             quoted(&self.options.ovmigrate.to_string_lossy()),
             self.guest.name(),
             process.pid,

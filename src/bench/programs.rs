@@ -18,6 +18,8 @@ pub enum Program {
     Hold,
     /// Has many threads, descriptors and so on.
     Many,
+    /// Asks a memcached, and tells how fast it answers.
+    CacheLoad,
 }
 
 impl Program {
@@ -26,6 +28,7 @@ impl Program {
         match self {
             Self::Hold => "hold",
             Self::Many => "many",
+            Self::CacheLoad => "cache_load",
         }
     }
 
@@ -33,6 +36,7 @@ impl Program {
         match self {
             Self::Hold => include_str!("../../benches/programs/hold.c"),
             Self::Many => include_str!("../../tests/programs/many.c"),
+            Self::CacheLoad => include_str!("../../benches/programs/cache_load.c"),
         }
     }
 
@@ -59,7 +63,7 @@ mod tests {
     #[test]
     fn all_programs_compile() {
         let directory = tempfile::tempdir().unwrap();
-        for program in [Program::Hold, Program::Many] {
+        for program in [Program::Hold, Program::Many, Program::CacheLoad] {
             let built = program.build(directory.path(), &Interrupt::default()).unwrap();
             assert!(built.is_file(), "{}", program.name());
         }

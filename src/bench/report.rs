@@ -92,6 +92,8 @@ pub enum Unit {
     BytesPerSecond,
     /// Operations per second.
     PerSecond,
+    /// A number of things.
+    Count,
 }
 
 impl Unit {
@@ -101,6 +103,7 @@ impl Unit {
             Self::Seconds => "ms",
             Self::BytesPerSecond => "GB/s",
             Self::PerSecond => "1/s",
+            Self::Count => "number",
         }
     }
 
@@ -109,7 +112,7 @@ impl Unit {
         match self {
             Self::Seconds => value * 1e3,
             Self::BytesPerSecond => value / 1e9,
-            Self::PerSecond => value,
+            Self::PerSecond | Self::Count => value,
         }
     }
 }

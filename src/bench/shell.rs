@@ -66,6 +66,11 @@ impl Shell {
         start().map_err(BenchError::io("start", &program))
     }
 
+    /// Its PID.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Runs a command that must succeed.
     pub fn run(&mut self, script: &str, limit: Duration) -> Result<Timed> {
         self.interrupt.check()?;

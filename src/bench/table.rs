@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::plot;
 use super::report::{Measured, Point, Report, Restored, Section, SuiteReport};
 
 /// How tables are drawn.
@@ -9,7 +10,7 @@ use super::report::{Measured, Point, Report, Restored, Section, SuiteReport};
 pub enum Style {
     /// Aligned columns, for a terminal.
     Plain,
-    /// Markdown.
+    /// Markdown, with links to the pictures beside it.
     Markdown,
 }
 
@@ -37,6 +38,10 @@ fn add_suite(text: &mut String, suite: &SuiteReport, style: Style) {
     for section in &suite.sections {
         heading(text, style, 3, &format!("{}, {}", section.title, section.unit.name()));
         table(text, &rows(section), style);
+        if style == Style::Markdown && !plot::is_empty(section) {
+            let name = plot::name(suite, section);
+            let _ = writeln!(text, "\n![{}]({name}.svg)\n", section.title);
+        }
         bullets(text, style, &failures(section));
     }
     if let Some(error) = &suite.error {

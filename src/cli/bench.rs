@@ -45,7 +45,8 @@ pub struct Bench {
     /// Where to write in memory.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     tmpfs: PathBuf,
-    /// Write the report into this directory, as JSON and as Markdown.
+    /// Write the report into this directory: JSON, Markdown, and plots as SVG and
+    /// PNG.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print the report as JSON.
@@ -62,6 +63,10 @@ enum SuiteArg {
     Native,
     /// Saves of a busy VM, against those of the CRIU in it.
     Load,
+    /// Saves where the host has less memory than the process.
+    Memory,
+    /// A memcached in the same VM: with no save, during saves, during CRIU's.
+    Neighbour,
     /// Time against memory, VM, processes, threads, descriptors, areas of memory.
     Growth,
 }
@@ -72,6 +77,8 @@ impl From<SuiteArg> for Suite {
             SuiteArg::Limit => Self::Limit,
             SuiteArg::Native => Self::Native,
             SuiteArg::Load => Self::Load,
+            SuiteArg::Memory => Self::Memory,
+            SuiteArg::Neighbour => Self::Neighbour,
             SuiteArg::Growth => Self::Growth,
         }
     }
@@ -93,6 +100,7 @@ impl Bench {
         }
         if let Some(out) = &self.out {
             // Before hours of measuring, not after.
+            bench::prepare_to_draw()?;
             fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
         }
         let suites: Vec<Suite> = match self.suites[..] {
@@ -121,6 +129,9 @@ fn write(report: &Report, out: &Path) -> Result<()> {
     for (name, text) in [("report.json", json), ("report.md", markdown)] {
         let path = out.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    for suite in &report.suites {
+        bench::draw(suite, out)?;
     }
     Ok(())
 }

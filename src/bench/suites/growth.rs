@@ -11,7 +11,7 @@ use crate::bench::report::{Point, Section, SuiteReport, Unit};
 use crate::bench::{OURS, Options, scratch};
 
 /// What is told of each save.
-const FIGURES: [&str; 3] = ["seconds", "frozen", "paused"];
+const FIGURES: [&str; 3] = ["command", "frozen", "paused"];
 /// Resident memory, in MiB.
 const RESIDENT: &[u64] = &[0, 8, 64, 256, 1024];
 /// Mapped and never touched, in MiB.
@@ -26,7 +26,7 @@ const COUNTS: &[u32] = &[1, 100, 300, 900];
 /// Runs the suite.
 pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
     report.note(format!(
-        "seconds: the whole command; frozen: the process does not run; paused: the VM stands still. \
+        "command: all of it, from the shell; frozen: the process does not run; paused: the VM stands still. \
          All to {}. Nothing is pinned",
         options.disk.display()
     ));
@@ -123,18 +123,18 @@ fn vms(options: &Options, report: &mut SuiteReport) -> Result<Section> {
         let looks = race(
             options.rounds,
             &mut [
-                Contestant::new("ps", || Ok(vec![("seconds", looker.run("ps", "")?)])),
+                Contestant::new("ps", || Ok(vec![("command", looker.run("ps", "")?)])),
                 Contestant::new("ps, nothing cached", || {
                     run += 1;
                     let cache = empty.path().join(format!("{mebibytes}-{run}"));
                     let cache = format!("OVMIGRATE_CACHE_DIR='{}'", cache.display());
-                    Ok(vec![("seconds", finder.run("ps", &cache)?)])
+                    Ok(vec![("command", finder.run("ps", &cache)?)])
                 }),
             ],
         )?;
         let x = Some((mebibytes << 20) as f64);
         let mut point = point(options, &guest, &process, &size(mebibytes), x)?;
-        point.measured.extend(Point::of("", None, &looks, "seconds").measured);
+        point.measured.extend(Point::of("", None, &looks, "command").measured);
         section.points.push(point);
     }
     Ok(section.against_first())

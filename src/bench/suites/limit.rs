@@ -71,7 +71,7 @@ pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
             let point = |figure| Point::of(label.clone(), x, &outcomes, figure);
             rates.points.push(point("rate").proven(restored));
             whole.points.push(point("whole"));
-            let figures = ["frozen", "paused", "seconds"];
+            let figures = ["frozen", "paused", "command"];
             pauses.points.push(Point::of_figures(label, x, &outcomes[0], &figures));
         }
         let compared = |section: Section| section.comparing(OURS, PLAIN).comparing(OURS, COPY);

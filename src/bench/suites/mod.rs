@@ -3,7 +3,9 @@
 mod growth;
 mod limit;
 mod load;
+mod memory;
 mod native;
+mod neighbour;
 
 use std::fmt;
 
@@ -11,6 +13,8 @@ use serde::Serialize;
 
 use super::Options;
 use super::error::{BenchError, Result};
+use super::guest::Guest;
+use super::pin;
 use super::report::SuiteReport;
 
 /// A set of measurements with one question.
@@ -23,13 +27,18 @@ pub enum Suite {
     Native,
     /// What do other things that the VM does cost a save?
     Load,
+    /// What if the host has less memory than the process?
+    Memory,
+    /// What do saves cost others in the VM?
+    Neighbour,
     /// What does a save's time grow with?
     Growth,
 }
 
 impl Suite {
     /// In the order in which they run.
-    pub const ALL: &[Self] = &[Self::Limit, Self::Native, Self::Load, Self::Growth];
+    pub const ALL: &[Self] =
+        &[Self::Limit, Self::Native, Self::Load, Self::Memory, Self::Neighbour, Self::Growth];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -37,6 +46,8 @@ impl Suite {
             Self::Limit => "limit",
             Self::Native => "native",
             Self::Load => "load",
+            Self::Memory => "memory",
+            Self::Neighbour => "neighbour",
             Self::Growth => "growth",
         }
     }
@@ -47,6 +58,8 @@ impl Suite {
             Self::Limit => limit::run,
             Self::Native => native::run,
             Self::Load => load::run,
+            Self::Memory => memory::run,
+            Self::Neighbour => neighbour::run,
             Self::Growth => growth::run,
         };
         match run(options, &mut report) {
@@ -69,6 +82,21 @@ fn size(mebibytes: u64) -> String {
     match mebibytes {
         size if size >= 1024 && size.is_multiple_of(1024) => format!("{} GiB", size / 1024),
         size => format!("{size} MiB"),
+    }
+}
+
+/// Keeps a VM's virtual CPUs on the first CPU that there is. Returns the others,
+/// and says so.
+fn apart(guest: &Guest) -> Result<(Vec<usize>, String)> {
+    let cpus = pin::available()?;
+    match &cpus[..] {
+        [first, others @ ..] if !others.is_empty() => {
+            let note = format!("{}; ovmigrate on {others:?}", guest.pin(*first, others)?);
+            Ok((others.to_vec(), note))
+        }
+        _ => Err(BenchError::Lacks(
+            "two CPUs are needed: one for the VM and one for ovmigrate".to_owned(),
+        )),
     }
 }
 

@@ -42,14 +42,14 @@ pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
             options.rounds,
             &mut [
                 Contestant::new(OURS, || Ok(saver.save(&process)?.figures())),
-                Contestant::new(CRIU, || Ok(vec![("seconds", native.dump(pid)?.seconds)])),
+                Contestant::new(CRIU, || Ok(vec![("command", native.dump(pid)?.seconds)])),
             ],
         );
         native.end(pid);
         let outcomes = outcomes?;
         let restored = saver.prove(&process)?;
         guest.end(&process)?;
-        section.points.push(Point::of(label, None, &outcomes, "seconds").proven(restored));
+        section.points.push(Point::of(label, None, &outcomes, "command").proven(restored));
     }
     report.sections.push(section.comparing(OURS, CRIU));
     Ok(())
