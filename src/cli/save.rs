@@ -1,5 +1,6 @@
 //! `ovmigrate save`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +11,8 @@ use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use ovmigrate::capture::Limits;
 use ovmigrate::criu::CriuVersion;
-use ovmigrate::save::{self, Afterwards, Observer, SaveOptions, SaveReport};
-use ovmigrate::sink::DirectorySink;
+use ovmigrate::save::{self, Afterwards, Effort, Observer, SaveOptions, SaveReport};
+use ovmigrate::sink::{self, DirectoryOptions, DirectorySink};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::AttachArgs;
@@ -65,12 +66,50 @@ pub struct Save {
     /// the images. K, M and G stand for KiB, MiB and GiB.
     #[arg(long, value_name = "SIZE", default_value = "1M", value_parser = size)]
     ghost_limit: u64,
+    /// Whether pages go past the host's page cache.
+    #[arg(long, value_enum, default_value_t)]
+    direct: Direct,
+    /// Do not wait until the images are durable: a crash of the host can lose them,
+    /// and the process with them. For tests.
+    #[arg(long)]
+    no_sync: bool,
+    #[command(flatten)]
+    effort: EffortArgs,
     /// Only list what stands in the way, as `ovmigrate check` does.
     #[arg(long)]
     dry_run: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What a save may take of the host.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What it may take of the host")]
+struct EffortArgs {
+    /// How many threads write pages at a time; as many as the VM leaves CPUs, 2 to 4
+    /// of them, where nothing is said.
+    #[arg(long, value_name = "COUNT")]
+    jobs: Option<NonZeroUsize>,
+    /// How much memory pages may take on their way, where they cannot go out from
+    /// where they lie.
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
+    memory_limit: u64,
+    /// How many bytes of pages may be written in a second.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    rate_limit: Option<u64>,
+}
+
+/// Whether pages go past the host's page cache.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Direct {
+    /// Where the file system can and lies on a device.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// How a process is frozen.
@@ -104,8 +143,21 @@ impl Save {
             timeout: self.timeout,
             for_criu: self.for_criu,
             limits,
+            effort: Effort {
+                jobs: self.effort.jobs,
+                memory: self.effort.memory_limit,
+                rate: self.effort.rate_limit,
+            },
         };
-        let sink = || DirectorySink::create(dir).map(|sink| Box::new(sink) as _);
+        let how = DirectoryOptions {
+            direct: match self.direct {
+                Direct::Auto => sink::Direct::Auto,
+                Direct::On => sink::Direct::On,
+                Direct::Off => sink::Direct::Off,
+            },
+            sync: !self.no_sync,
+        };
+        let sink = || DirectorySink::create(dir, how).map(|sink| Box::new(sink) as _);
         let mut progress = Progress::new()?;
         let report = save::save(&attachment, self.pid, options, sink, &mut progress)?;
         progress.bar.finish_and_clear();

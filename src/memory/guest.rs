@@ -96,6 +96,12 @@ pub trait Backing: Send + Sync + Debug {
     /// For handing to a system call: the guest may change them meanwhile.
     fn borrow(&self, offset: u64, len: usize) -> Option<&[u8]>;
 
+    /// Fails where what was borrowed was not all the guest's: the host had no
+    /// page for it.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The next range at or after `offset` that may hold anything but zeros,
     /// so that a scan need not touch (and so allocate) what was never used.
     fn next_data(&self, offset: u64) -> Option<Range<u64>>;
@@ -263,6 +269,19 @@ impl GuestMemory {
     pub fn borrow(&self, addr: GuestPhys, len: usize) -> Result<Option<&[u8]>, MemoryError> {
         let (region, offset) = self.find(addr, len)?;
         Ok(region.backing.borrow(offset, len))
+    }
+
+    /// Fails where what was [borrowed](Self::borrow) so far and looked at was not
+    /// all the guest's.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Host`] where the host had no page for it.
+    pub fn check_borrowed(&self) -> Result<(), MemoryError> {
+        self.regions.iter().try_for_each(|region| {
+            let failed = |source| MemoryError::Host { addr: region.start, source };
+            region.backing.check().map_err(failed)
+        })
     }
 
     fn read_remembered(

@@ -110,9 +110,13 @@ impl Backing for MappedFile {
     fn borrow(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let from = self.pointer(offset, len).ok()?;
         // SAFETY: the bytes are mapped for as long as `self` lives. They belong
-        // to a frozen process; callers hand them to system calls and do not
-        // rely on two reads of a byte giving the same value.
+        // to a frozen process; callers hand them to system calls or look at
+        // them, and do not rely on two reads of a byte giving the same value.
         Some(unsafe { std::slice::from_raw_parts(from, len) })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.watched.check()
     }
 
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {

@@ -10,26 +10,33 @@
 //! good, and only if it has not run since it was frozen. Until then every
 //! failure, and every interruption that can be caught, lets it go on.
 
-mod buffers;
+mod buffer;
+mod copy;
+mod effort;
 mod error;
 mod hold;
 mod moving;
+mod pace;
 mod pages;
 mod report;
+mod zeros;
 
 use std::time::{Duration, Instant};
 
 use crate::attach::Attachment;
-use crate::capture::{CaptureError, Captured, Limits, Mark, capture, survey};
+use crate::capture::{CaptureError, Captured, Limits, Mark, PagePlan, capture, survey};
 use crate::control::{Target, Tree};
 use crate::criu::{self, CheckOptions, CriuVersion};
 use crate::memory::Access;
 use crate::sink::{Sink, SinkError, SinkReport};
 use crate::snapshot::Snapshot;
 
+use pace::Pace;
+
+pub use effort::Effort;
 pub use error::SaveError;
 pub use hold::{Freeze, Hold};
-pub use report::{SaveDurations, SaveReport};
+pub use report::{PagesReport, SaveDurations, SaveReport};
 
 /// What becomes of the process once its images are durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +64,21 @@ pub struct SaveOptions {
     pub for_criu: Option<CriuVersion>,
     /// How much is saved of files that have no name any more.
     pub limits: Limits,
+    /// What writing pages may take of the host.
+    pub effort: Effort,
+}
+
+impl Default for SaveOptions {
+    fn default() -> Self {
+        Self {
+            freeze: Freeze::default(),
+            afterwards: Afterwards::default(),
+            timeout: Duration::from_secs(10),
+            for_criu: None,
+            limits: Limits::default(),
+            effort: Effort::default(),
+        }
+    }
 }
 
 /// What a save tells while it runs.
@@ -102,6 +124,9 @@ pub fn save(
     let started = Instant::now();
     let tree = Tree::of(Target::find(&attachment.kernel, pid)?)?;
     refuse_obstacles(&tree, options.limits)?;
+    if let Some(version) = options.for_criu {
+        foresee_losses(attachment, &tree, options, version)?;
+    }
     let surveyed = started.elapsed();
     let sink = open()?;
 
@@ -119,6 +144,28 @@ fn refuse_obstacles(tree: &Tree<'_>, limits: Limits) -> Result<(), SaveError> {
     match survey(tree, limits)? {
         obstacles if obstacles.is_empty() => Ok(()),
         obstacles => Err(CaptureError::Obstacles(obstacles).into()),
+    }
+}
+
+/// Refuses before anything is touched what is refused of the frozen tree again. Of
+/// a tree that runs some may not be read, or be found that is not so later: only
+/// what is plain to see counts.
+fn foresee_losses(
+    attachment: &Attachment,
+    tree: &Tree<'_>,
+    options: SaveOptions,
+    version: CriuVersion,
+) -> Result<(), SaveError> {
+    let pause = attachment.domain.pause()?;
+    let captured = capture(tree, options.limits);
+    pause.resume()?;
+    let Ok(Captured { mut snapshot, memories }) = captured else { return Ok(()) };
+    let source = pages::Source::new(tree, &memories, &snapshot, Duration::ZERO);
+    // For guard pages, which are found with the others.
+    let _ = pages::find(&source, &mut snapshot, &());
+    match refuse_what_is_lost(&snapshot, version) {
+        Err(SaveError::Encode(_)) => Ok(()),
+        result => result,
     }
 }
 
@@ -147,12 +194,16 @@ fn finish(
         Afterwards::LeaveRunning => hold.thaw().map_err(still_alive)?,
         Afterwards::LeaveStopped => {}
     }
+    let page_bytes = written.written.written();
+    let seconds = (written.pages + written.synced).as_secs_f64();
     Ok(SaveReport {
         pid,
         comm,
         processes: written.processes,
         threads: written.threads,
-        page_bytes: written.page_bytes,
+        page_bytes,
+        pages: written.written,
+        page_rate: (page_bytes != 0).then(|| page_bytes as f64 / seconds),
         memory: written.memory,
         sink: written.sink,
         vm_paused: attachment.domain.take_pauses(),
@@ -171,7 +222,7 @@ fn finish(
 struct Written {
     processes: usize,
     threads: usize,
-    page_bytes: u64,
+    written: PagesReport,
     memory: Access,
     sink: SinkReport,
     captured: Duration,
@@ -202,13 +253,19 @@ impl Transaction<'_> {
         pause.resume()?;
         let (Captured { mut snapshot, memories }, mark) = captured?;
         hold.describe_to(&mut snapshot);
-        if let Some(version) = self.options.for_criu {
-            refuse_what_is_lost(&snapshot, version)?;
-        }
         let captured = lap();
 
         let source = pages::Source::new(hold.tree(), &memories, &snapshot, self.options.timeout);
-        let page_bytes = pages::write(memory, &source, &mut snapshot, &mut *sink, self.observer)?;
+        let plans = pages::find(&source, &mut snapshot, self.observer)?;
+        if let Some(version) = self.options.for_criu {
+            refuse_what_is_lost(&snapshot, version)?;
+        }
+        let found = plans.values().map(PagePlan::bytes).sum();
+        let effort = self.options.effort;
+        let workers = effort.workers(&self.attachment.domain, found)?;
+        let means = pages::Means { memory, workers, pace: Pace::new(effort.rate) };
+        let written =
+            pages::write(&source, plans, &mut snapshot, &mut *sink, &means, self.observer)?;
         let pages = lap();
 
         for image in criu::images(&snapshot)? {
@@ -223,6 +280,7 @@ impl Transaction<'_> {
         let threads = snapshot.processes.iter().map(|process| process.threads.len()).sum();
         let memory = memory.access();
         let processes = snapshot.processes.len() + snapshot.zombies.len();
-        Ok(Written { processes, threads, page_bytes, memory, sink, captured, pages, synced: lap() })
+        let synced = lap();
+        Ok(Written { processes, threads, written, memory, sink, captured, pages, synced })
     }
 }

@@ -6,6 +6,7 @@
 //! from a frame that was another's by then is copied again, until a look at where
 //! the pages lie finds nothing new.
 
+use std::borrow::Cow;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,9 @@ use crate::capture::{PageChange, PagePlan, PageRun};
 use crate::memory::{GuestMemory, PAGE_SIZE};
 use crate::sink::PagesWriter;
 
-use super::buffers::Buffer;
+use super::buffer::Buffer;
 use super::error::SaveError;
+use super::zeros::is_zero;
 
 /// Pages of a process or of shared memory, at which nobody writes.
 pub(super) struct Moving<'a, L, Z> {
@@ -29,71 +31,85 @@ pub(super) struct Moving<'a, L, Z> {
     pub(super) is_zero_if_absent: Z,
 }
 
+/// How what was written is to what the process has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Settled {
+    /// It is the same, after so many pages were written again.
+    AsWritten {
+        /// Their number.
+        moved: u64,
+    },
+    /// Pages have come that have no place in what was written.
+    Otherwise,
+}
+
 impl<L, Z> Moving<'_, L, Z>
 where
     L: Fn() -> Result<PagePlan, SaveError>,
     Z: Fn(u64) -> bool,
 {
-    /// Writes what changed since `written` was.
+    /// Writes what changed since `found` was, of which `written` went out.
     pub(super) fn settle(
         &self,
+        found: &PagePlan,
         written: &PagePlan,
-        writer: &mut dyn PagesWriter,
-    ) -> Result<(), SaveError> {
-        let offsets = Offsets::of(written);
-        let mut page = Buffer::new(PAGE_SIZE as usize)?;
-        let mut seen = written.clone();
+        writer: &dyn PagesWriter,
+    ) -> Result<Settled, SaveError> {
         let started = Instant::now();
+        let (mut moved, mut offsets, mut page) = (0, None, Buffer::new(PAGE_SIZE as usize)?);
+        let mut seen = Cow::Borrowed(found);
         loop {
             let now = (self.look)()?;
-            if now == seen {
-                return Ok(());
+            if now == *seen {
+                return Ok(Settled::AsWritten { moved });
             }
-            if now.guards() != seen.guards() || started.elapsed() > self.patience {
-                return Err(self.endless());
+            if now.guards() != seen.guards() {
+                return Ok(Settled::Otherwise);
+            }
+            if started.elapsed() > self.patience {
+                return Err(SaveError::PagesMove { pid: self.pid });
             }
             tracing::debug!("pages of process {} were moved, writing them again", self.pid);
+            let offsets = offsets.get_or_insert_with(|| Offsets::of(written));
             for change in now.changes_since(&seen) {
-                self.read(change, &mut page)?;
-                self.write(change, &offsets, page.bytes(), writer)?;
+                if !self.read(change, &mut page)? || !write(change, offsets, page.bytes(), writer)?
+                {
+                    return Ok(Settled::Otherwise);
+                }
+                moved += 1;
             }
-            seen = now;
+            seen = Cow::Owned(now);
         }
     }
 
-    /// What a page has now.
-    fn read(&self, change: PageChange, page: &mut Buffer) -> Result<(), SaveError> {
+    /// What a page has now; `false` where that cannot be said.
+    fn read(&self, change: PageChange, page: &mut Buffer) -> Result<bool, SaveError> {
         match change {
-            PageChange::Moved(run) => page.fill(self.memory, &[run]),
+            PageChange::Moved(run) => page.fill(self.memory, &[run])?,
             // Nobody writes to the process's memory: it is as it was, all zeros.
             PageChange::New(run) if (self.is_zero_if_absent)(run.virt) => {
-                page.fill(self.memory, &[run])
+                page.fill(self.memory, &[run])?;
             }
-            PageChange::Gone(addr) if (self.is_zero_if_absent)(addr) => {
-                page.fill_with_zeros();
-                Ok(())
-            }
-            PageChange::New(_) | PageChange::Gone(_) => Err(self.endless()),
+            PageChange::Gone(addr) if (self.is_zero_if_absent)(addr) => page.fill_with_zeros(),
+            PageChange::New(_) | PageChange::Gone(_) => return Ok(false),
         }
+        Ok(true)
     }
+}
 
-    fn write(
-        &self,
-        change: PageChange,
-        offsets: &Offsets,
-        bytes: &[u8],
-        writer: &mut dyn PagesWriter,
-    ) -> Result<(), SaveError> {
-        match offsets.of_page(change.addr()) {
-            Some(offset) => Ok(writer.overwrite(offset, &[IoSlice::new(bytes)])?),
-            None if bytes.iter().all(|&byte| byte == 0) => Ok(()),
-            None => Err(self.endless()),
-        }
+/// Writes a page again; `false` where there is no place for it. One that was left
+/// out is still to be zeros.
+fn write(
+    change: PageChange,
+    offsets: &Offsets,
+    bytes: &[u8],
+    writer: &dyn PagesWriter,
+) -> Result<bool, SaveError> {
+    match offsets.of_page(change.addr()) {
+        Some(offset) => writer.write_at(offset, &[IoSlice::new(bytes)])?,
+        None => return Ok(is_zero(bytes)),
     }
-
-    fn endless(&self) -> SaveError {
-        SaveError::PagesMove { pid: self.pid }
-    }
+    Ok(true)
 }
 
 /// Where pages are in a pages file.

@@ -1,28 +1,25 @@
-//! From guest frames to the sink: without a copy in between where the frames
-//! are mapped, else through buffers.
+//! Finding the pages of all processes, and seeing to it that what is written is
+//! what they have.
 
 use std::collections::HashMap;
-use std::io::IoSlice;
+use std::num::NonZeroUsize;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::capture::{CaptureError, MemoryPages, PagePlan, PageRun, plan_pages};
+use crate::capture::{CaptureError, MemoryPages, PagePlan, plan_pages};
 use crate::control::{Target, Tree};
 use crate::criu::{self, PagesOwner};
-use crate::memory::{Access, GuestMemory, MemoryError, PAGE_SIZE};
+use crate::memory::GuestMemory;
 use crate::sink::{PagesWriter, Sink};
 use crate::snapshot::{Id, Mm, Process, Snapshot, VmaKind};
 
 use super::Observer;
-use super::buffers::through_buffers;
+use super::copy::{Copy, PIECE};
 use super::error::SaveError;
-use super::moving::Moving;
+use super::moving::{Moving, Settled};
+use super::pace::Pace;
+use super::report::PagesReport;
 
-/// Bytes handed to the sink at once: large enough that a system call does not
-/// count, small enough to be interrupted.
-const BATCH: u64 = 32 << 20;
-/// Runs handed to the sink at once.
-const BATCH_RUNS: usize = 1024;
 /// After how long pages on the move are looked at again.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -98,49 +95,148 @@ impl<'a, 'k> Source<'a, 'k> {
     }
 }
 
-/// Finds and writes the pages of the processes in `snapshot` and of what they
-/// share, and notes in it which they are. Returns their bytes.
-pub(super) fn write(
-    memory: &GuestMemory,
+/// Where the pages of all that has any were found.
+pub(super) type Plans = HashMap<PagesOwner, PagePlan>;
+
+/// Finds the pages of the processes in `snapshot` and of what they share, and
+/// notes in it which they are.
+pub(super) fn find(
     source: &Source<'_, '_>,
     snapshot: &mut Snapshot,
-    sink: &mut dyn Sink,
-    observer: &mut dyn Observer,
-) -> Result<u64, SaveError> {
+    observer: &dyn Observer,
+) -> Result<Plans, SaveError> {
     let mut plans = HashMap::new();
     for owner in owners(snapshot) {
         let plan = source.plan(snapshot, owner, observer)?;
         note(&plan, owner, snapshot);
         plans.insert(owner, plan);
     }
+    Ok(plans)
+}
+
+/// Writes the pages that were found, and notes in `snapshot` which went out.
+pub(super) fn write(
+    source: &Source<'_, '_>,
+    mut plans: Plans,
+    snapshot: &mut Snapshot,
+    sink: &mut dyn Sink,
+    means: &Means<'_>,
+    observer: &mut dyn Observer,
+) -> Result<PagesReport, SaveError> {
     let total = plans.values().map(PagePlan::bytes).sum();
+    let mut report = PagesReport::default();
     let mut done = 0;
     for file in criu::pages_files(snapshot) {
         let Some(plan) = plans.remove(&file.owner) else { continue };
-        let mut writer = sink.pages(&file.name, file.size)?;
-        Copy { memory, writer: &mut *writer, observer, total, done: &mut done }.run(&plan)?;
-        let pages = Moving {
-            memory,
-            pid: source.pid(file.owner),
-            patience: source.patience,
-            look: || source.plan(snapshot, file.owner, observer),
-            is_zero_if_absent: |addr| is_anonymous(snapshot, file.owner, addr),
-        };
-        pages.settle(&plan, &mut *writer)?;
-        writer.finish()?;
+        let writer = sink.pages(&file.name, file.size)?;
+        let one = One { source, snapshot, owner: file.owner, writer: &*writer, means };
+        let progress = Progress { done, total };
+        done += plan.bytes();
+        let written = one.write(plan, progress, &mut report, observer)?;
+        writer.finish(written.bytes())?;
+        report.add(written.bytes(), file.owner);
+        note(&written, file.owner, snapshot);
     }
-    Ok(done)
+    Ok(report)
 }
 
-/// Whether memory without a page reads as zeros at an address of `owner`: what is
-/// there is of no file on a disk.
-fn is_anonymous(snapshot: &Snapshot, owner: PagesOwner, addr: u64) -> bool {
-    let PagesOwner::Mm(id) = owner else { return true };
-    let vmas = snapshot.mms.get(id).map_or(&[][..], |mm| &mm.vmas);
-    let vma = vmas.get(vmas.partition_point(|vma| vma.end <= addr));
-    vma.is_some_and(|vma| {
-        vma.start <= addr && matches!(vma.kind, VmaKind::Anonymous | VmaKind::Heap | VmaKind::Stack)
-    })
+/// What all pages are written with.
+pub(super) struct Means<'a> {
+    pub(super) memory: &'a GuestMemory,
+    pub(super) workers: NonZeroUsize,
+    pub(super) pace: Pace,
+}
+
+/// Bytes of pages that were looked at, of all of a save.
+#[derive(Clone, Copy)]
+struct Progress {
+    done: u64,
+    total: u64,
+}
+
+/// The pages of one address space or of one shared memory, on their way to a file.
+struct One<'a, 'k> {
+    source: &'a Source<'a, 'k>,
+    snapshot: &'a Snapshot,
+    owner: PagesOwner,
+    writer: &'a dyn PagesWriter,
+    means: &'a Means<'a>,
+}
+
+impl One<'_, '_> {
+    /// Writes them, anew where they moved in a way that what is written cannot
+    /// follow. What went out.
+    fn write(
+        &self,
+        mut plan: PagePlan,
+        progress: Progress,
+        report: &mut PagesReport,
+        observer: &mut dyn Observer,
+    ) -> Result<PagePlan, SaveError> {
+        let pid = self.source.pid(self.owner);
+        let started = Instant::now();
+        loop {
+            let written = self.copy(&plan, progress, observer)?;
+            let moving = Moving {
+                memory: self.means.memory,
+                pid,
+                patience: self.source.patience,
+                look: || self.source.plan(self.snapshot, self.owner, &*observer),
+                is_zero_if_absent: |addr| self.is_anonymous(addr),
+            };
+            match moving.settle(&plan, &written, self.writer)? {
+                Settled::AsWritten { moved } => {
+                    report.moved += moved;
+                    report.zero += plan.bytes().saturating_sub(written.bytes());
+                    return Ok(written);
+                }
+                Settled::Otherwise if started.elapsed() < self.source.patience => {
+                    tracing::debug!("pages of process {pid} were moved, writing all again");
+                    report.again += 1;
+                    plan = self.source.plan(self.snapshot, self.owner, observer)?;
+                }
+                Settled::Otherwise => return Err(SaveError::PagesMove { pid }),
+            }
+        }
+    }
+
+    fn copy(
+        &self,
+        plan: &PagePlan,
+        progress: Progress,
+        observer: &mut dyn Observer,
+    ) -> Result<PagePlan, SaveError> {
+        let Means { memory, workers, pace } = self.means;
+        let may_stay = |addr| self.is_anonymous(addr);
+        let (writer, workers) = (self.writer, *workers);
+        let copy = Copy { memory, writer, workers, pace, piece: PIECE, may_stay };
+        let Progress { mut done, total } = progress;
+        let runs = copy.run(plan, &mut |bytes| {
+            done += bytes;
+            observer.pages(done, total);
+            !observer.is_interrupted()
+        })?;
+        Ok(plan.with_runs(runs))
+    }
+
+    /// Whether memory without a page reads as zeros at an address: what is there
+    /// is of no file on a disk. Huge pages are left whole.
+    fn is_anonymous(&self, addr: u64) -> bool {
+        let id = match self.owner {
+            PagesOwner::Mm(id) => id,
+            PagesOwner::Memory(id) => {
+                let memory = self.snapshot.memories.get(id);
+                return memory.is_some_and(|memory| memory.huge_page_bits.is_none());
+            }
+        };
+        let vmas = self.snapshot.mms.get(id).map_or(&[][..], |mm| &mm.vmas);
+        let vma = vmas.get(vmas.partition_point(|vma| vma.end <= addr));
+        vma.is_some_and(|vma| {
+            let is_of_no_file =
+                matches!(vma.kind, VmaKind::Anonymous | VmaKind::Heap | VmaKind::Stack);
+            vma.start <= addr && is_of_no_file && vma.huge_page_bits.is_none()
+        })
+    }
 }
 
 /// All that has pages.
@@ -165,64 +261,4 @@ fn note(plan: &PagePlan, owner: PagesOwner, snapshot: &mut Snapshot) {
             }
         }
     }
-}
-
-struct Copy<'a> {
-    memory: &'a GuestMemory,
-    writer: &'a mut dyn PagesWriter,
-    observer: &'a mut dyn Observer,
-    total: u64,
-    /// Bytes written, of earlier address spaces also.
-    done: &'a mut u64,
-}
-
-impl Copy<'_> {
-    fn run(mut self, plan: &PagePlan) -> Result<(), SaveError> {
-        if self.memory.access() != Access::Mapped {
-            return through_buffers(self.memory, plan, |bytes| self.append(&[IoSlice::new(bytes)]));
-        }
-        for batch in batches(plan, BATCH, BATCH_RUNS) {
-            let slices = batch.iter().map(|run| borrow(self.memory, run));
-            self.append(&slices.collect::<Result<Vec<_>, _>>()?)?;
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, slices: &[IoSlice<'_>]) -> Result<(), SaveError> {
-        if self.observer.is_interrupted() {
-            return Err(SaveError::Interrupted);
-        }
-        self.writer.append(slices)?;
-        *self.done += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
-        self.observer.pages(*self.done, self.total);
-        Ok(())
-    }
-}
-
-/// The guest's own bytes of a run.
-fn borrow<'m>(memory: &'m GuestMemory, run: &PageRun) -> Result<IoSlice<'m>, SaveError> {
-    debug_assert!(run.len.is_multiple_of(PAGE_SIZE));
-    let bytes = memory.borrow(run.phys, run.len as usize)?;
-    // There is no other memory: all of it is mapped.
-    Ok(IoSlice::new(bytes.ok_or(MemoryError::NotRam(run.phys))?))
-}
-
-/// The runs of a plan in their order, in batches of at most so many bytes and
-/// runs.
-pub(super) fn batches(
-    plan: &PagePlan,
-    max_bytes: u64,
-    max_runs: usize,
-) -> impl Iterator<Item = Vec<PageRun>> {
-    let mut runs = plan.runs().iter().flat_map(move |run| run.split(max_bytes)).peekable();
-    std::iter::from_fn(move || {
-        let (mut batch, mut left) = (Vec::new(), max_bytes);
-        while batch.len() < max_runs
-            && let Some(run) = runs.next_if(|run| run.len <= left)
-        {
-            left -= run.len;
-            batch.push(run);
-        }
-        (!batch.is_empty()).then_some(batch)
-    })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_with::{DurationSecondsWithFrac, serde_as};
 
+use crate::criu::PagesOwner;
 use crate::domain::Pauses;
 use crate::memory::Access;
 use crate::sink::SinkReport;
@@ -20,8 +21,13 @@ pub struct SaveReport {
     pub processes: usize,
     /// How many threads they had.
     pub threads: usize,
-    /// Bytes of their pages.
+    /// Bytes of their pages that went out.
     pub page_bytes: u64,
+    /// What kind they were of, and what became of the others.
+    pub pages: PagesReport,
+    /// Bytes of pages that went out in a second, from finding them to durable
+    /// images; `None` where there were none.
+    pub page_rate: Option<f64>,
     /// How guest memory was reached.
     pub memory: Access,
     /// What was written, and how.
@@ -30,6 +36,36 @@ pub struct SaveReport {
     pub vm_paused: Pauses,
     /// What took how long.
     pub durations: SaveDurations,
+}
+
+/// The pages of a save, in bytes where nothing else is said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct PagesReport {
+    /// Those of processes: anonymous memory and their own copies of file pages.
+    pub private: u64,
+    /// Those of shared memory.
+    pub shared: u64,
+    /// Those left out, as they hold nothing but zeros.
+    pub zero: u64,
+    /// How many pages were written again, as the guest had moved them.
+    pub moved: u64,
+    /// How often all pages of a process or of shared memory were written again,
+    /// for the same reason.
+    pub again: u64,
+}
+
+impl PagesReport {
+    /// Those that went out.
+    pub fn written(&self) -> u64 {
+        self.private + self.shared
+    }
+
+    pub(super) fn add(&mut self, written: u64, owner: PagesOwner) {
+        match owner {
+            PagesOwner::Mm(_) => self.private += written,
+            PagesOwner::Memory(_) => self.shared += written,
+        }
+    }
 }
 
 /// What a save spent its time on, in seconds when serialised.

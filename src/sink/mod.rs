@@ -10,6 +10,7 @@
 //! 3. A sink that is dropped before leaves nothing behind.
 
 mod directory;
+mod pages_file;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use directory::DirectorySink;
+pub use directory::{DirectoryOptions, DirectorySink};
 
 use crate::criu::ImageStore;
 
@@ -30,7 +31,7 @@ pub trait Sink {
     /// When it cannot be written; the sink is then to be dropped.
     fn image(&mut self, name: &str, bytes: &[u8]) -> Result<(), SinkError>;
 
-    /// Begins a pages file that will have `size` bytes.
+    /// Begins a pages file that will have at most `size` bytes.
     ///
     /// # Errors
     /// When there is no room for it or it cannot be made.
@@ -52,26 +53,36 @@ pub trait Sink {
     fn complete(self: Box<Self>) -> Result<SinkReport, SinkError>;
 }
 
-/// Takes the pages of one pages file.
-pub trait PagesWriter {
-    /// Adds pages behind those that were added. Slices whose addresses and
-    /// lengths are multiples of the page size go out without being copied.
+/// Takes the pages of one pages file, from several threads at a time.
+pub trait PagesWriter: Sync {
+    /// Whether pages go from where they are to a device. Then many small slices
+    /// cost more than copying them into a large one first.
+    fn is_direct(&self) -> bool;
+
+    /// Writes pages one after the other from `offset` on, also where others
+    /// were written before.
     ///
     /// # Errors
     /// When they cannot be written, also when a slice's memory cannot be read.
-    fn append(&mut self, pages: &[IoSlice<'_>]) -> Result<(), SinkError>;
+    fn write_at(&self, offset: u64, pages: &[IoSlice<'_>]) -> Result<(), SinkError>;
 
-    /// Writes pages again that were added at `offset` and changed since.
+    /// Ends the file, which has `size` bytes, all of them written.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
-    fn overwrite(&mut self, offset: u64, pages: &[IoSlice<'_>]) -> Result<(), SinkError>;
+    /// [`SinkError::WrongSize`] when nothing was written that far.
+    fn finish(self: Box<Self>, size: u64) -> Result<(), SinkError>;
+}
 
-    /// Ends the file.
-    ///
-    /// # Errors
-    /// [`SinkError::WrongSize`] when not as many bytes were added as announced.
-    fn finish(self: Box<Self>) -> Result<(), SinkError>;
+/// Whether pages are to go past the host's page cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Direct {
+    /// Where the file system can and lies on a device.
+    #[default]
+    Auto,
+    /// Always: a file system that cannot is refused.
+    On,
+    /// Never.
+    Off,
 }
 
 /// What a sink did.
@@ -99,6 +110,10 @@ pub enum PagesIo {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BufferedBecause {
+    /// That was asked for.
+    Asked,
+    /// The file system keeps its files in memory.
+    Memory,
     /// The file system has no direct I/O.
     FileSystem,
     /// Pages lay at addresses that the file system does not take for it.
@@ -109,6 +124,10 @@ impl fmt::Display for PagesIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Direct => "direct",
+            Self::Buffered(BufferedBecause::Asked) => "buffered, as asked for",
+            Self::Buffered(BufferedBecause::Memory) => {
+                "buffered, as the file system lies in memory"
+            }
             Self::Buffered(BufferedBecause::FileSystem) => {
                 "buffered, as the file system has no direct I/O"
             }
@@ -136,6 +155,13 @@ pub enum SinkError {
         /// Its size in bytes.
         needed: u64,
     },
+    /// The file system has no direct I/O, which was asked for.
+    #[error(
+        "{} cannot be written past the page cache: choose a directory on a disk, or leave out \
+         --direct on",
+        .0.display()
+    )]
+    NoDirect(PathBuf),
     /// A pages file got more or fewer bytes than were announced.
     #[error("{} got {written} bytes of pages where {announced} were announced", .path.display())]
     WrongSize {

@@ -1,5 +1,7 @@
 //! Pages by their place in the guest's physical memory.
 
+use std::ops::Range;
+
 use crate::memory::{GuestPhys, PAGE_SIZE};
 use crate::snapshot::PageRange;
 
@@ -16,17 +18,21 @@ pub struct PageRun {
 }
 
 impl PageRun {
+    /// The pages from one of its bytes to another; `None` for none.
+    pub fn part(self, range: Range<u64>) -> Option<Self> {
+        let range = range.start..range.end.min(self.len);
+        Some(Self {
+            virt: self.virt.checked_add(range.start)?,
+            phys: self.phys.checked_add(range.start)?,
+            len: range.end.checked_sub(range.start).filter(|len| *len != 0)?,
+        })
+    }
+
     /// The same run in pieces of at most `max` bytes, whole pages.
     pub fn split(self, max: u64) -> impl Iterator<Item = Self> {
         let max = max.max(PAGE_SIZE) / PAGE_SIZE * PAGE_SIZE;
-        (0..self.len.div_ceil(max)).filter_map(move |piece| {
-            let offset = piece * max;
-            Some(Self {
-                virt: self.virt.checked_add(offset)?,
-                phys: self.phys.checked_add(offset)?,
-                len: max.min(self.len - offset),
-            })
-        })
+        (0..self.len.div_ceil(max))
+            .filter_map(move |piece| self.part(piece * max..(piece * max).saturating_add(max)))
     }
 }
 
@@ -63,6 +69,13 @@ impl PagePlan {
     /// The runs, ascending and apart.
     pub fn runs(&self) -> &[PageRun] {
         &self.runs
+    }
+
+    /// A plan of these runs, ascending by address, and the same guards.
+    pub fn with_runs(&self, runs: impl IntoIterator<Item = PageRun>) -> Self {
+        let mut plan = Self { runs: Vec::new(), guards: self.guards.clone() };
+        runs.into_iter().for_each(|run| plan.push(run));
+        plan
     }
 
     /// Bytes of all pages.

@@ -1,0 +1,178 @@
+//! Copying pages from the guest to a pages file.
+//!
+//! Workers take pieces of a plan in its order. Each looks which pages of its
+//! piece are zeros that need not go out, is told in its turn where in the file
+//! the others go, and writes them while others look at theirs:
+//!
+//! ```text
+//! worker 1   zeros of 1 | place | write 1 ─────────── | zeros of 3 | place | write 3
+//! worker 2     zeros of 2     | place | write 2 ─────────── | zeros of 4 | …
+//! ```
+//!
+//! Guest RAM that is mapped goes out from where it lies, without a copy. Through
+//! a buffer of the worker goes what is not mapped, and what lies so scattered
+//! that a device would be kept busy with little pieces: a copy costs less.
+
+mod shared;
+mod span;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use crate::capture::{PagePlan, PageRun};
+use crate::memory::{Access, GuestMemory};
+use crate::sink::PagesWriter;
+
+use super::buffer::Buffer;
+use super::error::SaveError;
+use super::pace::Pace;
+use shared::Shared;
+use span::Span;
+
+/// Bytes that a worker is best given at once: large enough that a system call
+/// does not count, small enough that a few keep a disk busy.
+pub(super) const PIECE: u64 = 8 << 20;
+/// Runs that are shorter than this on average are scattered: a disk takes only so
+/// many pieces of memory at once (254 of virtio's), which are then less than a
+/// copy is worth.
+const SCATTERED: u64 = 16 << 10;
+/// How often an interruption is looked for.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Copies the pages of one plan.
+pub(super) struct Copy<'a, Z> {
+    pub(super) memory: &'a GuestMemory,
+    pub(super) writer: &'a dyn PagesWriter,
+    /// How many work at a time.
+    pub(super) workers: NonZeroUsize,
+    pub(super) pace: &'a Pace,
+    /// Bytes that a worker takes at once.
+    pub(super) piece: u64,
+    /// Whether a page of zeros at an address may be left out.
+    pub(super) may_stay: Z,
+}
+
+impl<Z> Copy<'_, Z>
+where
+    Z: Fn(u64) -> bool + Sync,
+{
+    /// Copies all pages of `plan` but zeros; the runs that went out, in the order
+    /// of the file. `go_on` is told of bytes that were dealt with, and asked every
+    /// now and then whether to.
+    pub(super) fn run(
+        &self,
+        plan: &PagePlan,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Vec<PageRun>, SaveError> {
+        let shared = Shared::new(plan, self.piece);
+        let pieces = usize::try_from(plan.bytes().div_ceil(self.piece)).unwrap_or(usize::MAX);
+        let workers = self.workers.get().min(pieces);
+        if workers <= 1 {
+            self.work(&shared, |bytes| {
+                if !go_on(bytes) {
+                    shared.interrupt();
+                }
+            })?;
+        } else {
+            self.share_out(workers, &shared, go_on)?;
+        }
+        shared.into_runs()
+    }
+
+    /// Has several workers copy, and watches them.
+    fn share_out(
+        &self,
+        workers: usize,
+        shared: &Shared<'_>,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), SaveError> {
+        thread::scope(|scope| {
+            let (tell, told) = mpsc::channel();
+            let workers: Vec<_> = (0..workers)
+                .map(|_| {
+                    let tell = tell.clone();
+                    let tell = move |bytes| {
+                        // Somebody listens until all have ended.
+                        let _ = tell.send(bytes);
+                    };
+                    scope.spawn(move || self.work(shared, tell))
+                })
+                .collect();
+            drop(tell);
+            watch(&told, shared, go_on);
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|_| {
+                    Err(SaveError::Buffer(std::io::Error::other("a thread panicked")))
+                })
+            })
+        })
+    }
+
+    fn work(&self, shared: &Shared<'_>, mut tell: impl FnMut(u64)) -> Result<(), SaveError> {
+        let mut buffer = None;
+        while let Some((place, runs)) = shared.next_piece() {
+            let bytes: u64 = runs.iter().map(|run| run.len).sum();
+            if let Err(error) = self.piece(shared, place, runs, &mut buffer) {
+                // Others may be waiting for their turn behind this one.
+                shared.stop();
+                return Err(error);
+            }
+            tell(bytes);
+        }
+        Ok(())
+    }
+
+    fn piece(
+        &self,
+        shared: &Shared<'_>,
+        place: usize,
+        runs: Vec<PageRun>,
+        buffer: &mut Option<Buffer>,
+    ) -> Result<(), SaveError> {
+        let spans = if self.goes_through_a_buffer(&runs) {
+            let buffer = match buffer {
+                Some(buffer) => buffer,
+                None => buffer.insert(Buffer::new(self.piece as usize)?),
+            };
+            buffer.fill(self.memory, &runs)?;
+            vec![Span { runs: &runs, bytes: buffer.bytes() }]
+        } else {
+            runs.iter().map(|run| Span::borrowed(self.memory, run)).collect::<Result<_, _>>()?
+        };
+        let (mut kept, mut slices) = (Vec::with_capacity(runs.len()), Vec::new());
+        for span in &spans {
+            span.without_zeros(&self.may_stay, &mut kept, &mut slices);
+        }
+        self.memory.check_borrowed()?;
+        let bytes: u64 = kept.iter().map(|run| run.len).sum();
+        let Some(offset) = shared.place(place, bytes) else { return Ok(()) };
+        self.pace.wait(bytes, || shared.is_stopped());
+        self.writer.write_at(offset, &slices)?;
+        shared.note(place, kept);
+        Ok(())
+    }
+
+    fn goes_through_a_buffer(&self, runs: &[PageRun]) -> bool {
+        let bytes: u64 = runs.iter().map(|run| run.len).sum();
+        let is_scattered = bytes < SCATTERED.saturating_mul(runs.len() as u64);
+        self.memory.access() != Access::Mapped || (is_scattered && self.writer.is_direct())
+    }
+}
+
+/// Tells of progress until all workers have ended.
+fn watch(told: &Receiver<u64>, shared: &Shared<'_>, go_on: &mut dyn FnMut(u64) -> bool) {
+    loop {
+        let bytes = match told.recv_timeout(GLANCE) {
+            Ok(bytes) => bytes,
+            Err(RecvTimeoutError::Timeout) => 0,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if !go_on(bytes) {
+            shared.interrupt();
+        }
+    }
+}
