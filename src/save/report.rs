@@ -39,7 +39,7 @@ pub struct SaveReport {
 }
 
 /// The pages of a save, in bytes where nothing else is said.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PagesReport {
     /// Those of processes: anonymous memory and their own copies of file pages.
     pub private: u64,
