@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::domain::Pauses;
     use crate::memory::Access;
-    use crate::save::SaveDurations;
+    use crate::save::{PagesReport, SaveDurations};
     use crate::sink::{PagesIo, SinkReport};
     use std::time::Duration;
 
@@ -163,6 +163,8 @@ mod tests {
             processes: 1,
             threads: 2,
             page_bytes: 4096,
+            pages: PagesReport { private: 4096, ..PagesReport::default() },
+            page_rate: Some(1.5),
             memory: Access::Mapped,
             sink: SinkReport { files: 3, bytes: 9, pages_io: Some(PagesIo::Direct) },
             vm_paused: Pauses { count: 2, ..Pauses::default() },
