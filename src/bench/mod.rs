@@ -112,16 +112,19 @@ fn scratch(parent: &Path) -> Result<TempDir> {
 }
 
 /// Runs suites one after the other. A suite that fails ends early and says so in
-/// the report.
+/// the report, and an interruption ends all with what was found so far.
 ///
 /// # Errors
 ///
-/// [`BenchError::Interrupted`], or where the machine cannot be described.
+/// Where the machine cannot be described.
 pub fn run(options: &Options, suites: &[Suite]) -> Result<Report> {
     let machine = Machine::look(&[&options.disk, &options.tmpfs])?;
     let mut report = Report { machine, rounds: options.rounds, suites: Vec::new() };
     for suite in suites {
-        report.suites.push(suite.run(options)?);
+        report.suites.push(suite.run(options));
+        if options.interrupt.check().is_err() {
+            break;
+        }
     }
     Ok(report)
 }

@@ -7,7 +7,8 @@ use crate::bench::guest::{Guest, Make, Running};
 use crate::bench::measure::{Contestant, Outcome, race};
 use crate::bench::ours::Saver;
 use crate::bench::programs::Program;
-use crate::bench::report::{Point, Section, SuiteReport, Unit};
+use crate::bench::report::{Point, Restored, Section, SuiteReport, Unit};
+use crate::bench::shell::quoted;
 use crate::bench::{OURS, Options, scratch};
 
 /// What is told of each save.
@@ -17,8 +18,11 @@ const RESIDENT: &[u64] = &[0, 8, 64, 256, 1024];
 /// Mapped and never touched, in MiB.
 const UNTOUCHED: &[u64] = &[0, 1024, 64 << 10];
 /// Memory of the VM, in MiB, with a process of 8 MiB in it.
-const VMS: &[u64] = &[1024, 8192];
+const VMS: [u64; 2] = [1024, 8192];
 const IN_VMS: u64 = 8;
+/// What is measured beside saves: `ovmigrate ps`, and that where no kernel is known.
+const LIST: &str = "ps";
+const LIST_COLD: &str = "ps, nothing cached";
 /// What `many` is given more of, in the order of its arguments.
 const KINDS: [&str; 4] = ["processes", "threads", "descriptors", "areas of memory"];
 const COUNTS: &[u32] = &[1, 100, 300, 900];
@@ -106,36 +110,50 @@ fn saves(options: &Options, guest: &Guest, process: &Running) -> Result<Outcome>
     outcomes.pop().ok_or_else(|| BenchError::Lacks("no outcome".to_owned()))
 }
 
-/// Saves of the same process in VMs of different size, and what finding the kernel
-/// takes there.
+/// Saves of the same program in VMs of different size, in turn, and what listing
+/// processes takes there.
 fn vms(options: &Options, report: &mut SuiteReport) -> Result<Section> {
-    let title = format!("Memory of the VM, with a process of {}", size(IN_VMS));
-    let mut section = Section::new(title, "VM", Unit::Seconds);
-    let empty = scratch(&options.disk)?;
-    for &mebibytes in VMS {
+    let mut guests = Vec::new();
+    for mebibytes in VMS {
         (options.progress)(&format!("growth: a VM of {}", size(mebibytes)));
         let guest = Guest::boot(options, Make { memory: mebibytes, cpus: 2 })?;
         report.note(guest.description()?);
         let process = guest.start(options, Program::Hold, &[IN_VMS.to_string()])?;
-        let mut looker = Saver::new(options, &guest, &options.disk)?;
-        let mut finder = Saver::new(options, &guest, &options.disk)?;
-        let mut run = 0;
-        let looks = race(
-            options.rounds,
-            &mut [
-                Contestant::new("ps", || Ok(vec![("command", looker.run("ps", "")?)])),
-                Contestant::new("ps, nothing cached", || {
-                    run += 1;
-                    let cache = empty.path().join(format!("{mebibytes}-{run}"));
-                    let cache = format!("OVMIGRATE_CACHE_DIR='{}'", cache.display());
-                    Ok(vec![("command", finder.run("ps", &cache)?)])
-                }),
-            ],
-        )?;
-        let x = Some((mebibytes << 20) as f64);
-        let mut point = point(options, &guest, &process, &size(mebibytes), x)?;
-        point.measured.extend(Point::of("", None, &looks, "command").measured);
-        section.points.push(point);
+        guests.push((in_vm(mebibytes), guest, process));
     }
-    Ok(section.against_first())
+    let caches = scratch(&options.disk)?;
+    let mut contestants = Vec::new();
+    for (name, guest, process) in &guests {
+        let mut saver = Saver::new(options, guest, &options.disk)?;
+        let caches = scratch(caches.path())?;
+        let mut run = 0;
+        contestants.push(Contestant::new(name, move || {
+            let mut figures = saver.save(process)?.figures();
+            figures.push((LIST, saver.run("ps", "")?));
+            run += 1;
+            let cache = caches.path().join(run.to_string());
+            let cache = format!("OVMIGRATE_CACHE_DIR={}", quoted(&cache.to_string_lossy()));
+            figures.push((LIST_COLD, saver.run("ps", &cache)?));
+            Ok(figures)
+        }));
+    }
+    let outcomes = race(options.rounds, &mut contestants)?;
+    drop(contestants);
+    let title = format!("Memory of the VM, with a process of {}", size(IN_VMS));
+    let mut section = Section::new(title, "", Unit::Seconds);
+    for figure in FIGURES.into_iter().chain([LIST, LIST_COLD]) {
+        section.points.push(Point::of(figure, None, &outcomes, figure));
+    }
+    let mut restored = Restored::Right;
+    for (_, guest, process) in &guests {
+        let verdict = Saver::new(options, guest, &options.disk)?.prove(process)?;
+        restored = if restored == Restored::Right { verdict } else { restored };
+    }
+    section.points[0].restored = Some(restored);
+    let [small, large] = [VMS[0], VMS[1]].map(in_vm);
+    Ok(section.comparing(&large, &small))
+}
+
+fn in_vm(mebibytes: u64) -> String {
+    format!("{OURS}, VM of {}", size(mebibytes))
 }

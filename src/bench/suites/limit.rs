@@ -11,14 +11,14 @@ use std::time::Instant;
 use memmap2::MmapMut;
 use nix::libc::O_DIRECT;
 
-use super::{guest_memory, size};
+use super::{affordable, guest_memory, size};
 use crate::bench::error::{BenchError, Result};
 use crate::bench::guest::{Guest, Make, Running};
 use crate::bench::measure::{Contestant, race};
 use crate::bench::ours::Saver;
 use crate::bench::programs::Program;
 use crate::bench::report::{Point, Section, SuiteReport, Unit};
-use crate::bench::{OURS, Options, machine, scratch};
+use crate::bench::{OURS, Options, scratch};
 
 /// Sizes of the process, in MiB.
 const SIZES: &[u64] = &[64, 256, 1024, 2048, 4096];
@@ -34,17 +34,8 @@ const COPY: &str = "memory copy";
 /// Runs the suite.
 pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
     let wanted = if options.quick { QUICK } else { SIZES };
-    let available = machine::memory("MemAvailable")? >> 20;
-    let sizes: Vec<u64> = wanted.iter().copied().filter(|size| need(*size) < available).collect();
-    let Some(&largest) = sizes.last() else {
-        return Err(BenchError::Lacks(format!(
-            "{available} MiB of memory are available; the smallest size needs {} MiB",
-            need(wanted[0])
-        )));
-    };
-    if sizes.len() < wanted.len() {
-        report.note(format!("no more than {}: memory for more is not available", size(largest)));
-    }
+    let sizes = affordable(wanted, need, report)?;
+    let largest = sizes.iter().copied().max().unwrap_or_default();
     let guest = Guest::boot(options, Make { memory: guest_memory(largest), cpus: 2 })?;
     report.note(guest.description()?);
     report.note("nothing is pinned");

@@ -12,7 +12,7 @@ use crate::bench::report::{Point, Section, SuiteReport, Unit};
 use crate::bench::{OURS, Options};
 
 /// Memory of the process, in MiB.
-const MEMORY: u64 = 256;
+const MEMORY: u64 = 128;
 const QUICK: u64 = 32;
 /// What stress-ng is told, by the name of its class of stressors.
 const LOADS: [(&str, &str); 7] = [

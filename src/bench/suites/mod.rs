@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Options;
 use super::error::{BenchError, Result};
 use super::guest::Guest;
+use super::machine;
 use super::pin;
 use super::report::SuiteReport;
 
@@ -52,7 +53,8 @@ impl Suite {
         }
     }
 
-    pub(super) fn run(self, options: &Options) -> Result<SuiteReport> {
+    /// What it found up to its end, or up to what ended it early.
+    pub(super) fn run(self, options: &Options) -> SuiteReport {
         let mut report = SuiteReport { name: self.name(), ..SuiteReport::default() };
         let run = match self {
             Self::Limit => limit::run,
@@ -62,12 +64,8 @@ impl Suite {
             Self::Neighbour => neighbour::run,
             Self::Growth => growth::run,
         };
-        match run(options, &mut report) {
-            Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
-            Err(error) => report.error = Some(error.to_string()),
-            Ok(()) => {}
-        }
-        Ok(report)
+        report.error = run(options, &mut report).err().map(|error| error.to_string());
+        report
     }
 }
 
@@ -100,8 +98,49 @@ fn apart(guest: &Guest) -> Result<(Vec<usize>, String)> {
     }
 }
 
+/// The sizes in MiB for which the host has the memory that they `need`, in MiB.
+/// Says so where those are not all.
+fn affordable(
+    sizes: &[u64],
+    need: impl Fn(u64) -> u64,
+    report: &mut SuiteReport,
+) -> Result<Vec<u64>> {
+    let available = machine::memory("MemAvailable")? >> 20;
+    let fitting: Vec<u64> = sizes.iter().copied().filter(|size| need(*size) < available).collect();
+    match (&fitting[..], sizes) {
+        ([.., last], all) if fitting.len() < all.len() => {
+            let note = format!("no more than {}: {available} MiB are available", self::size(*last));
+            report.note(note);
+        }
+        ([], [first, ..]) => {
+            let need = need(*first);
+            let lacks = format!("{need} MiB of memory are needed, {available} MiB are available");
+            return Err(BenchError::Lacks(lacks));
+        }
+        _ => {}
+    }
+    Ok(fitting)
+}
+
 /// Memory of a VM, in MiB, in which a process of so many MiB can be restored:
 /// process and images are there at the same time.
 fn guest_memory(mebibytes: u64) -> u64 {
     2 * mebibytes + mebibytes / 4 + 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_do_not_fit_into_memory_are_left_out_and_that_is_said() {
+        let mut report = SuiteReport::default();
+        let all = affordable(&[1, 2, 3], |_| 0, &mut report).unwrap();
+        assert_eq!((all, report.notes.len()), (vec![1, 2, 3], 0));
+        let much = |size| if size > 1 { u64::MAX } else { 0 };
+        let fitting = affordable(&[1, 2, 3], much, &mut report).unwrap();
+        assert_eq!((fitting, report.notes.len()), (vec![1], 1));
+        let error = affordable(&[2, 3], much, &mut report).unwrap_err();
+        assert!(error.to_string().contains("are needed"), "{error}");
+    }
 }

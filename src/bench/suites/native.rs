@@ -1,7 +1,7 @@
 //! The same program on the host itself, dumped by a stock CRIU: the hardest
 //! yardstick there is, as nothing of it is emulated.
 
-use super::{guest_memory, size};
+use super::{affordable, guest_memory, size};
 use crate::bench::error::Result;
 use crate::bench::guest::{Guest, Make};
 use crate::bench::measure::{Contestant, race};
@@ -18,7 +18,9 @@ const CRIU: &str = "CRIU on the host";
 
 /// Runs the suite.
 pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
-    let sizes = if options.quick { QUICK } else { SIZES };
+    let wanted = if options.quick { QUICK } else { SIZES };
+    // The VM, the process of the host, the images.
+    let sizes = affordable(wanted, |size| guest_memory(size) + 2 * size, report)?;
     let mut native = Native::enter(options, &options.tmpfs)?;
     report.note(format!(
         "CRIU {} of Debian sid, in a root directory and a mount namespace of its own, dumps a process \
@@ -31,7 +33,7 @@ pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
     report.note(guest.description()?);
     report.note("nothing is pinned");
     let mut section = Section::new("Time of the whole command", "memory", Unit::Seconds);
-    for &mebibytes in sizes {
+    for &mebibytes in &sizes {
         let label = if mebibytes == 0 { "minimal".to_owned() } else { size(mebibytes) };
         (options.progress)(&format!("native: {label}"));
         let arguments = [mebibytes.to_string()];

@@ -15,7 +15,7 @@ use crate::bench::report::{Point, Section, SuiteReport, Unit};
 use crate::bench::{OURS, Options};
 
 /// Memory of the process that is saved, in MiB.
-const MEMORY: u64 = 256;
+const MEMORY: u64 = 128;
 const QUICK: u64 = 32;
 /// How long memcached is asked in each run, in seconds.
 const WINDOW: u32 = 20;
