@@ -29,3 +29,4 @@ mod sharing;
 mod signals;
 mod sleeping;
 mod trees;
+mod writing;

@@ -1,0 +1,41 @@
+//! How pages are written.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::{guests, kept};
+
+const FILE: &str = "/var/tmp/ovmigrate-tests/patches.file";
+
+/// What a save may be told of the host. All write the same.
+const WAYS: [&[&str]; 4] = [
+    &["--jobs", "4"],
+    &["--jobs", "1", "--direct", "off", "--no-sync"],
+    &["--jobs", "3", "--memory-limit", "1M"],
+    &["--rate-limit", "64M"],
+];
+
+#[test]
+fn pages_of_zeros_stay_behind_and_the_others_are_written_alike_in_all_ways() {
+    let guests = guests();
+    let job = guests.start("patches", &["48", FILE], "ready");
+    let mut first = None;
+    for way in WAYS {
+        let report = guests.save(job.pid, &[way, &["--leave-running", "--json"]].concat()).json();
+        let pages = fs::read(Path::new(&guests.images()).join("pages-1.img")).unwrap();
+        fs::remove_dir_all(guests.images()).unwrap();
+        assert_eq!(report["page_bytes"], pages.len(), "{report:#}");
+        // Three of four pages were touched, one of those three with zeros.
+        let zero = report["pages"]["zero"].as_u64().expect("a number") as usize;
+        assert!((8 << 20..16 << 20).contains(&zero), "{report:#}");
+        assert!((20 << 20..28 << 20).contains(&pages.len()), "{report:#}");
+        match &first {
+            None => first = Some(pages),
+            Some(first) => assert!(*first == pages, "{way:?} writes something else"),
+        }
+    }
+    let restored = job.migrate(&guests, &[FILE]);
+    let said = restored.ask();
+    assert!(said.ends_with("done, 0 lost\n"), "{said}");
+    kept(&["pages of zeros, left out, and zeros written over a file"]);
+}
