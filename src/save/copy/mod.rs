@@ -20,7 +20,7 @@ mod tests;
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use crate::capture::{PagePlan, PageRun};
@@ -99,16 +99,18 @@ where
                         // Somebody listens until all have ended.
                         let _ = tell.send(bytes);
                     };
-                    scope.spawn(move || self.work(shared, tell))
+                    scope.spawn(move || {
+                        let _stop = shared.stop_if_panicking();
+                        self.work(shared, tell)
+                    })
                 })
                 .collect();
             drop(tell);
             watch(&told, shared, go_on);
-            workers.into_iter().try_for_each(|worker| {
-                worker.join().unwrap_or_else(|_| {
-                    Err(SaveError::Buffer(std::io::Error::other("a thread panicked")))
-                })
-            })
+            // All of them: a panic that nobody has seen would become ours.
+            let ended: Vec<_> = workers.into_iter().map(ScopedJoinHandle::join).collect();
+            let panicked = || SaveError::Buffer(std::io::Error::other("a thread panicked"));
+            ended.into_iter().try_for_each(|end| end.unwrap_or_else(|_| Err(panicked())))
         })
     }
 

@@ -72,6 +72,20 @@ impl<'p> Shared<'p> {
         self.turn_changed.notify_all();
     }
 
+    /// Stops all where the thread that has the result panics: others would wait
+    /// for its turn to be over for ever.
+    pub(super) fn stop_if_panicking(&self) -> impl Drop {
+        struct Guard<'s, 'p>(&'s Shared<'p>);
+        impl Drop for Guard<'_, '_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.stop();
+                }
+            }
+        }
+        Guard(self)
+    }
+
     pub(super) fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Relaxed);
         self.stop();

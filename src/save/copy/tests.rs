@@ -144,3 +144,18 @@ fn a_write_that_fails_ends_all_workers() {
         assert!(matches!(result, Err(SaveError::Sink(_))), "{result:?}");
     }
 }
+
+#[test]
+fn a_worker_that_panics_ends_all() {
+    let (memory, plan, pace) = (mapped(), plan(&[(0, RAM), (0, RAM)]), Pace::new(None));
+    let writer = Written::default();
+    let copy = Copy {
+        memory: &memory,
+        writer: &writer,
+        workers: NonZeroUsize::new(3).unwrap(),
+        pace: &pace,
+        piece: 8 * PAGE_SIZE,
+        may_stay: |_| -> bool { panic!("as this test has it") },
+    };
+    assert!(copy.run(&plan, &mut |_| true).is_err());
+}
