@@ -8,10 +8,12 @@
 //!
 //! What QEMU's `gdbstub` does to the run state: a client that connects stops
 //! the VM (`gdb_chr_event`), a detach packet (`D`) or continuing starts it.
-//! So all of it happens while the VM is paused by us, and the stub is closed
-//! under the client (`gdbserver none`) instead of detaching from it.
+//! So where the monitor is ours the VM is paused by opening the stub, which
+//! costs no time of the pause. Under libvirt, which is to know of each pause,
+//! that is done while it is paused already. The stub is closed under the client
+//! (`gdbserver none`) instead of detaching from it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::iter;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -21,15 +23,18 @@ use serde_json::json;
 use super::Domain;
 use super::error::{DomainError, Result};
 use super::pause::Pause;
-use super::qmp::Qmp;
+use super::qmp::{self, Qmp};
 use super::socket::{time_left, timed_out};
 
 /// The name of our socket among QEMU's character devices, and of its
 /// descriptor on the way there.
-const CHARDEV: &str = "ovmigrate-gdb";
+const CHARDEV: &str = "ovmigrate";
 
 /// QEMU's own name for a stub that was opened by `-gdb` or `gdbserver`.
 const OPERATORS_CHARDEV: &str = "gdb";
+
+/// The line of the human monitor that closes the stub.
+const CLOSE: &str = "gdbserver none";
 
 /// How long QEMU may take for all writes of one opening.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -65,17 +70,7 @@ impl Domain {
     /// Those of [`pause`](Self::pause) and of [`raise`](Pause::raise), in
     /// which case the VM has not been paused.
     pub fn pause_to_interrupt(&self) -> Result<Pause<'_>> {
-        let stub = Stub::prepare(&mut self.qmp())?;
-        match self.pause() {
-            Ok(mut pause) => {
-                pause.stub = Some(stub);
-                Ok(pause)
-            }
-            Err(e) => {
-                stub.close(&mut self.qmp())?;
-                Err(e)
-            }
-        }
+        self.pause_with(|qmp| Stub::prepare(qmp).map(Some))
     }
 }
 
@@ -92,13 +87,16 @@ impl Pause<'_> {
         if messages.is_empty() {
             return Ok(());
         }
-        self.domain().pause.stub_opens()?;
-        let qmp = &mut self.domain().qmp();
+        let domain = self.domain();
+        let qmp = &mut domain.qmp();
         let stub = match &mut self.stub {
             Some(stub) => stub,
             None => self.stub.insert(Stub::prepare(qmp)?),
         };
-        stub.open(qmp)?;
+        if !stub.open {
+            domain.pause.stub_opens()?;
+            stub.open(qmp)?;
+        }
         stub.write_words(&messages)
     }
 }
@@ -106,7 +104,7 @@ impl Pause<'_> {
 /// A socket whose other end is, or is about to be, QEMU's gdb stub.
 #[derive(Debug)]
 pub(super) struct Stub {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     /// Whether the stub uses it yet.
     open: bool,
     /// Whether the stub may not have read all that we sent.
@@ -116,29 +114,49 @@ pub(super) struct Stub {
 
 impl Stub {
     /// Gives QEMU its end of the socket. The VM is not touched.
+    ///
+    /// QEMU has one gdb stub: opening it would throw out a debugger, so that is
+    /// refused. What a process of ours that was killed has left over is removed.
     fn prepare(qmp: &mut Qmp) -> Result<Self> {
-        make_way(qmp)?;
-        let stream = qmp.add_socket(CHARDEV)?;
+        let ask = ("query-chardev", json!({}));
+        let (mut answers, mut added) = qmp.add_socket_after(&[ask], CHARDEV)?;
+        let chardevs = answers.pop().transpose()?.unwrap_or_default();
+        let chardevs = chardevs.as_array().map_or(&[][..], Vec::as_slice);
+        let exists = |label| chardevs.iter().any(|chardev| chardev["label"] == label);
+        if exists(OPERATORS_CHARDEV) {
+            if added.is_ok() {
+                remove_chardev(qmp)?;
+            }
+            let reason =
+                "the VM's gdb stub is in use; close it with the monitor command gdbserver none";
+            return Err(refused(reason));
+        }
+        if added.is_err() && exists(CHARDEV) {
+            if remove_chardev(qmp).is_err() {
+                // It is in use: by the stub.
+                close_stub(qmp)?;
+            }
+            added = qmp.add_socket(CHARDEV);
+        }
+        let stream = BufReader::new(added?);
         Ok(Self { stream, open: false, behind: false, deadline: Instant::now() })
     }
 
-    /// Makes QEMU's gdb stub use the socket. That stops the VM, were it running.
-    fn open(&mut self, qmp: &mut Qmp) -> Result<()> {
-        if !self.open {
-            let answer = qmp.human(&format!("gdbserver chardev:{CHARDEV}"))?;
-            self.open = answer.starts_with("Waiting for gdb connection");
-            if !self.open {
-                return Err(refused(answer.trim()));
-            }
-        }
-        self.deadline = Instant::now() + LIMIT;
-        Ok(())
+    /// Makes QEMU's gdb stub use the socket. That stops the VM where it runs.
+    pub(super) fn open(&mut self, qmp: &mut Qmp) -> Result<()> {
+        let answer = qmp.human(&format!("gdbserver chardev:{CHARDEV}"))?;
+        self.open = answer.starts_with("Waiting for gdb connection");
+        if self.open { Ok(()) } else { Err(refused(answer.trim())) }
     }
 
-    /// Takes the socket away from QEMU. Closing the stub deletes its
-    /// character device.
+    /// Takes the socket away from QEMU, which deletes its character device, too.
+    /// Where it has read all that we sent, nothing depends on when that happens.
     pub(super) fn close(self, qmp: &mut Qmp) -> Result<()> {
-        if self.open { close_stub(qmp) } else { remove_chardev(qmp) }
+        match self {
+            Self { open: true, behind: false, .. } => qmp.post(qmp::human(CLOSE)),
+            Self { open: true, .. } => close_stub(qmp),
+            _ => remove_chardev(qmp),
+        }
     }
 
     /// Writes 4-byte words to guest-physical addresses, all in one trip: the
@@ -155,7 +173,8 @@ impl Stub {
         let commands: Vec<String> = iter::once(before).chain(writes).chain([after]).collect();
         let packets: String = commands.iter().map(|command| packet(command)).collect();
         self.behind = true;
-        self.stream.write_all(packets.as_bytes()).map_err(failed)?;
+        self.deadline = Instant::now() + LIMIT;
+        self.stream.get_mut().write_all(packets.as_bytes()).map_err(failed)?;
         commands.iter().try_for_each(|command| self.expect_ok(command))?;
         self.behind = false;
         Ok(())
@@ -202,37 +221,21 @@ impl Stub {
 
     fn receive_byte(&mut self) -> io::Result<u8> {
         let mut byte = [0];
-        self.stream.set_read_timeout(Some(time_left(self.deadline)?))?;
+        if self.stream.buffer().is_empty() {
+            self.stream.get_ref().set_read_timeout(Some(time_left(self.deadline)?))?;
+        }
         self.stream.read_exact(&mut byte).map_err(timed_out)?;
         Ok(byte[0])
     }
 }
 
 fn close_stub(qmp: &mut Qmp) -> Result<()> {
-    let answer = qmp.human("gdbserver none")?;
+    let answer = qmp.human(CLOSE)?;
     if answer.starts_with("Disabled gdbserver") { Ok(()) } else { Err(refused(answer.trim())) }
 }
 
 fn remove_chardev(qmp: &mut Qmp) -> Result<()> {
     qmp.execute("chardev-remove", json!({ "id": CHARDEV })).map(drop)
-}
-
-/// QEMU has one gdb stub: opening it would throw out a debugger, so that is
-/// refused. What a process of ours that was killed has left over is removed.
-fn make_way(qmp: &mut Qmp) -> Result<()> {
-    let answer = qmp.execute("query-chardev", json!({}))?;
-    let chardevs = answer.as_array().map_or(&[][..], Vec::as_slice);
-    let exists = |label| chardevs.iter().any(|chardev| chardev["label"] == label);
-    if exists(OPERATORS_CHARDEV) {
-        let reason =
-            "the VM's gdb stub is in use; close it with the monitor command gdbserver none";
-        return Err(refused(reason));
-    }
-    if exists(CHARDEV) && remove_chardev(qmp).is_err() {
-        // It is in use: by the stub.
-        close_stub(qmp)?;
-    }
-    Ok(())
 }
 
 fn failed(error: io::Error) -> DomainError {
@@ -266,7 +269,7 @@ mod tests {
         let (stream, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(answers.as_bytes()).unwrap();
         let deadline = Instant::now() + Duration::from_millis(200);
-        (Stub { stream, open: true, behind: false, deadline }, theirs)
+        (Stub { stream: BufReader::new(stream), open: true, behind: false, deadline }, theirs)
     }
 
     #[test]

@@ -80,12 +80,15 @@ pub(super) struct Keeper {
     answers: OwnedFd,
     /// Whether it stops and continues the VM itself.
     acts: bool,
+    /// Whether it is known to be ready.
+    ready: bool,
     child: Pid,
 }
 
 impl Keeper {
-    /// Forks the child, and waits until it is ready. It keeps `claim`, so that
-    /// nobody else changes the VM before it has done its part.
+    /// Forks the child, which [is ready](Self::await_ready) some time later. It
+    /// keeps `claim`, so that nobody else changes the VM before it has done its
+    /// part.
     pub fn start(continuation: Continuation<'_>, claim: BorrowedFd<'_>) -> Result<Self> {
         let failed = |e| DomainError::io("cannot start the child that continues the VM", e);
         let pipe = || unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed);
@@ -104,11 +107,22 @@ impl Keeper {
             ForkResult::Parent { child } => {
                 drop((reader, answer));
                 let acts = matches!(continuation, Continuation::Libvirt(_));
-                let keeper = Self { pipe: Some(writer), answers, acts, child };
-                keeper.answer()?;
-                Ok(keeper)
+                Ok(Self { pipe: Some(writer), answers, acts, ready: false, child })
             }
         }
+    }
+
+    /// Waits until it is ready: before that it does not outlive us.
+    ///
+    /// # Errors
+    ///
+    /// As [`answer`](Self::answer).
+    pub fn await_ready(&mut self) -> Result<()> {
+        if !self.ready {
+            self.answer()?;
+            self.ready = true;
+        }
+        Ok(())
     }
 
     /// Whether it stops and continues the VM itself, and answers.
@@ -116,7 +130,7 @@ impl Keeper {
         self.acts
     }
 
-    /// What came of the start, or of what it was told.
+    /// What came of what it was told.
     ///
     /// # Errors
     ///
@@ -372,7 +386,9 @@ mod tests {
         let (qmp, ours) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let claim = tempfile::tempfile().unwrap();
-        (Keeper::start(Continuation::Qmp(qmp.as_fd()), claim.as_fd()).unwrap(), ours)
+        let mut keeper = Keeper::start(Continuation::Qmp(qmp.as_fd()), claim.as_fd()).unwrap();
+        keeper.await_ready().unwrap();
+        (keeper, ours)
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod registers;
 mod socket;
 mod vcpu;
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -161,6 +162,9 @@ impl Domain {
     ///
     /// [`DomainError::NotRunning`] with the state QEMU reports.
     pub fn require_running(&self) -> Result<()> {
+        if self.qmp().is_known_to_run() {
+            return Ok(());
+        }
         // The kernel takes milliseconds to tell who holds a lock.
         if self.qmp().run_state()? == "running" {
             return Ok(());
@@ -190,7 +194,9 @@ impl Domain {
     /// [`DomainError::InUse`] where another changes it, and for longer than
     /// some seconds.
     pub fn claim(&self) -> Result<()> {
-        self.claimed().map(drop)
+        let claim = self.claimed()?;
+        // What claims is about to pause.
+        self.pause.prepare(self.qmp().continuation(), claim.as_fd())
     }
 
     fn is_claimed_by_another(&self) -> bool {

@@ -59,16 +59,35 @@ impl PauseState {
         times.longest = times.longest.max(time);
     }
 
-    /// Tells the keeper, started where there is none, that the VM is to be
-    /// stopped by us.
-    fn arm(&self, continuation: Continuation<'_>, claim: BorrowedFd<'_>) -> Result<()> {
+    /// Starts the keeper where there is none. It gets ready while other things
+    /// are done.
+    pub(super) fn prepare(
+        &self,
+        continuation: Continuation<'_>,
+        claim: BorrowedFd<'_>,
+    ) -> Result<()> {
         let mut slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        let keeper = match slot.take() {
+        if slot.is_none() {
+            *slot = Some(Keeper::start(continuation, claim)?);
+        }
+        Ok(())
+    }
+
+    /// Tells the keeper how the VM is to be stopped by us.
+    fn arm(
+        &self,
+        continuation: Continuation<'_>,
+        claim: BorrowedFd<'_>,
+        order: Order,
+    ) -> Result<()> {
+        let mut slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keeper = match slot.take() {
             Some(keeper) => keeper,
             None => Keeper::start(continuation, claim)?,
         };
+        keeper.await_ready()?;
         keeper
-            .tell(Order::Paused)
+            .tell(order)
             .map_err(|e| DomainError::io("the child that continues the VM has died", e))?;
         *slot = Some(keeper);
         Ok(())
@@ -127,12 +146,24 @@ impl Domain {
     /// operator has paused must stay so, and two pauses at a time do not nest.
     /// [`DomainError::InUse`] where another `ovmigrate` changes the VM.
     pub fn pause(&self) -> Result<Pause<'_>> {
+        self.pause_with(|_| Ok(None))
+    }
+
+    /// Stops the vCPUs, where that may be so by opening the gdb stub that is
+    /// prepared before.
+    pub(super) fn pause_with(
+        &self,
+        prepare: impl FnOnce(&mut Qmp) -> Result<Option<Stub>>,
+    ) -> Result<Pause<'_>> {
         let claim = self.claimed()?;
         if self.pause.paused.swap(true, Ordering::AcqRel) {
             let (domain, state) = (self.name.clone(), "paused".into());
             return Err(DomainError::NotRunning { domain, state });
         }
-        self.stop(claim.as_fd()).inspect_err(|_| self.pause.paused.store(false, Ordering::Release))
+        // The monitor is free again behind this.
+        let prepared = prepare(&mut self.qmp());
+        let stopped = prepared.and_then(|stub| self.stop(claim.as_fd(), stub));
+        stopped.inspect_err(|_| self.pause.paused.store(false, Ordering::Release))
     }
 
     /// The pauses since this was last asked.
@@ -140,13 +171,25 @@ impl Domain {
         mem::take(&mut self.pause.times())
     }
 
-    fn stop(&self, claim: BorrowedFd<'_>) -> Result<Pause<'_>> {
-        self.require_running()?;
-        self.pause.arm(self.qmp().continuation(), claim)?;
-        let pause = Pause { domain: self, since: Instant::now(), resumed: false, stub: None };
-        // From here on the guard continues the VM, also where `stop` has
+    fn stop(&self, claim: BorrowedFd<'_>, stub: Option<Stub>) -> Result<Pause<'_>> {
+        let by_stub = stub.is_some() && self.qmp().is_ours();
+        let order = if by_stub { Order::StubOpens } else { Order::Paused };
+        let ready = self.require_running();
+        let ready = ready.and_then(|()| self.pause.arm(self.qmp().continuation(), claim, order));
+        if let Err(error) = ready {
+            return match stub.map(|stub| stub.close(&mut self.qmp())) {
+                Some(Err(closing)) => Err(closing),
+                _ => Err(error),
+            };
+        }
+        let mut pause = Pause { domain: self, since: Instant::now(), resumed: false, stub };
+        // From here on the guard continues the VM, also where stopping it has
         // failed half-way.
-        self.pause.stop(&mut self.qmp())?;
+        let qmp = &mut self.qmp();
+        match pause.stub.as_mut().filter(|_| by_stub) {
+            Some(stub) => stub.open(qmp)?,
+            None => self.pause.stop(qmp)?,
+        }
         Ok(pause)
     }
 }

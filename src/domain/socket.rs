@@ -81,11 +81,7 @@ impl LineStream {
     pub fn receive(&mut self, deadline: Instant) -> io::Result<Vec<u8>> {
         let mut searched = 0;
         loop {
-            let newline = self.buffer[searched..].iter().position(|&byte| byte == b'\n');
-            if let Some(end) = newline {
-                let rest = self.buffer.split_off(searched + end + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                line.pop();
+            if let Some(line) = self.take_line(searched) {
                 return Ok(line);
             }
             searched = self.buffer.len();
@@ -101,6 +97,40 @@ impl LineStream {
                 Err(e) => return Err(timed_out(e)),
             }
         }
+    }
+}
+
+impl LineStream {
+    /// The next line, where it has arrived as a whole.
+    pub fn receive_arrived(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(line) = self.take_line(0) {
+                return Ok(Some(line));
+            }
+            let mut chunk = [0; 4096];
+            let socket = self.stream.as_raw_fd();
+            match socket::recv(socket, &mut chunk, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => self.buffer.extend_from_slice(&chunk[..len]),
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Whether nothing, and no part of a line, is left to be returned.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Takes a line out of the buffer, whose first `searched` bytes hold no end
+    /// of one.
+    fn take_line(&mut self, searched: usize) -> Option<Vec<u8>> {
+        let end = self.buffer[searched..].iter().position(|&byte| byte == b'\n')?;
+        let rest = self.buffer.split_off(searched + end + 1);
+        let mut line = std::mem::replace(&mut self.buffer, rest);
+        line.pop();
+        Some(line)
     }
 }
 

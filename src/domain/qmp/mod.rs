@@ -106,6 +106,28 @@ impl Qmp {
         text(command, &self.execute(name, arguments)?)
     }
 
+    /// Runs a command without waiting for it, where the way to the monitor
+    /// allows it. It has been run when the next one is.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute), as far as they are known by then.
+    pub(super) fn post(&mut self, (command, arguments): Command<'_>) -> Result<()> {
+        match &mut self.link {
+            Link::Socket(socket) => socket.post((command, arguments)),
+            Link::Libvirt(_) => self.execute(command, arguments).map(drop),
+        }
+    }
+
+    /// Whether the vCPUs run, as far as that is known without asking.
+    pub(super) fn is_known_to_run(&mut self) -> bool {
+        match &mut self.link {
+            Link::Socket(socket) => socket.is_known_to_run(),
+            // It tells nothing unasked.
+            Link::Libvirt(_) => false,
+        }
+    }
+
     /// QEMU's `RunState`, for example `running` or `paused`.
     ///
     /// # Errors
@@ -124,21 +146,40 @@ impl Qmp {
     ///
     /// As [`execute`](Self::execute), for example where there is an `id` already.
     pub fn add_socket(&mut self, id: &str) -> Result<UnixStream> {
+        self.add_socket_after(&[], id)?.1
+    }
+
+    /// The same after other commands, in one trip with them. There is an answer
+    /// for each of them.
+    #[allow(clippy::type_complexity, reason = "of each command, what came of it")]
+    pub(super) fn add_socket_after(
+        &mut self,
+        first: &[Command<'_>],
+        id: &str,
+    ) -> Result<(Vec<Result<Value>>, Result<UnixStream>)> {
         let socket = match &mut self.link {
             Link::Socket(socket) => socket,
-            Link::Libvirt(monitor) => return monitor.add_socket(id),
+            Link::Libvirt(monitor) => {
+                return Ok((monitor.execute_all(first)?, monitor.add_socket(id)));
+            }
         };
         let (ours, theirs) =
             UnixStream::pair().map_err(|e| DomainError::io("no socket pair", e))?;
         let address = json!({ "type": "fd", "data": { "str": id } });
         let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
-        let commands = [
-            ("getfd", json!({ "fdname": id })),
-            ("chardev-add", json!({ "id": id, "backend": backend })),
-        ];
-        let answers = socket.execute_all(&commands, Some(theirs.as_fd()))?;
-        answers.into_iter().try_for_each(|answer| answer.map(drop))?;
-        Ok(ours)
+        let mut commands = first.to_vec();
+        commands.push(("getfd", json!({ "fdname": id })));
+        commands.push(("chardev-add", json!({ "id": id, "backend": backend })));
+        let mut answers = socket.execute_all(&commands, Some(theirs.as_fd()))?;
+        let mut added = answers.split_off(first.len()).into_iter();
+        let added = added.try_for_each(|answer| answer.map(drop)).map(|()| ours);
+        Ok((answers, added))
+    }
+
+    /// Whether the vCPUs are stopped and continued by the monitor alone, and
+    /// nobody else need know of it.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self.link, Link::Socket(_))
     }
 
     /// Continues the vCPUs.
