@@ -19,6 +19,7 @@ mod guest;
 mod machine;
 mod measure;
 mod native;
+mod number;
 mod ours;
 mod pin;
 mod plot;

@@ -11,8 +11,8 @@ use plotters::style::{FontStyle, register_font};
 
 use super::error::{BenchError, Result};
 use super::measure::Summary;
+use super::number::number;
 use super::report::{Section, SuiteReport};
-use super::table::number;
 
 const SIZE: (u32, u32) = (960, 540);
 /// What all text is drawn in, by the name that is registered.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::number::number;
 use super::plot;
 use super::report::{Measured, Point, Report, Restored, Section, SuiteReport};
 
@@ -133,18 +134,6 @@ fn fate(point: &Point) -> String {
     }
 }
 
-/// With three digits that count, and none behind the point from 100 on.
-pub fn number(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size >= 1.0 => format!("{value:.2}"),
-        size if size >= 0.1 => format!("{value:.3}"),
-        _ => format!("{value:.4}"),
-    }
-}
-
 /// What failed, and why it did so first.
 fn failures(section: &Section) -> Vec<String> {
     let mut lines = Vec::new();
@@ -211,12 +200,5 @@ cpu   11.0 (5.50 – 22.0)  50.0 (25.0 – 100), 1 failed              0.22     
         let mut markdown = String::new();
         table(&mut markdown, &rows(&sample()), Style::Markdown);
         assert_eq!(markdown.lines().nth(1), Some("| --- | ---: | ---: | ---: | ---: | ---: |"));
-    }
-
-    #[test]
-    fn numbers_have_three_digits_that_count() {
-        for (value, text) in [(0.0, "0"), (0.01234, "0.0123"), (0.5, "0.500"), (12345.6, "12346")] {
-            assert_eq!(number(value), text);
-        }
     }
 }
