@@ -7,6 +7,7 @@
 
 mod bench;
 mod check;
+mod effort;
 mod freeze;
 mod inspect;
 mod output;

@@ -1,6 +1,5 @@
 //! `ovmigrate save`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +10,13 @@ use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use ovmigrate::capture::Limits;
 use ovmigrate::criu::CriuVersion;
-use ovmigrate::save::{self, Afterwards, Effort, Observer, SaveOptions, SaveReport};
+use ovmigrate::save::{self, Afterwards, Observer, SaveOptions, SaveReport};
 use ovmigrate::sink::{self, DirectoryOptions, DirectorySink};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::AttachArgs;
 use super::check::check;
+use super::effort::EffortArgs;
 use super::output::{escaped, milliseconds, print, print_json};
 
 /// Save a process and its descendants as images that criu restore accepts.
@@ -83,23 +83,6 @@ pub struct Save {
     json: bool,
 }
 
-/// What a save may take of the host.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "What it may take of the host")]
-struct EffortArgs {
-    /// How many threads write pages at a time; as many as the VM leaves CPUs, 2 to 4
-    /// of them, where nothing is said.
-    #[arg(long, value_name = "COUNT")]
-    jobs: Option<NonZeroUsize>,
-    /// How much memory pages may take on their way, where they cannot go out from
-    /// where they lie.
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
-    memory_limit: u64,
-    /// How many bytes of pages may be written in a second.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    rate_limit: Option<u64>,
-}
-
 /// Whether pages go past the host's page cache.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Direct {
@@ -123,12 +106,13 @@ enum How {
 }
 
 /// A number of bytes, as `64K`, in powers of 1024.
-fn size(text: &str) -> Result<u64, parse_size::Error> {
+pub(super) fn size(text: &str) -> Result<u64, parse_size::Error> {
     parse_size::Config::new().with_binary().parse_size(text)
 }
 
 impl Save {
     pub fn run(self) -> Result<()> {
+        self.effort.pin()?;
         let attachment = self.vm.attach()?;
         let limits = Limits { ghost: self.ghost_limit };
         let Some(dir) = self.images_dir.as_ref().filter(|_| !self.dry_run) else {
@@ -143,11 +127,7 @@ impl Save {
             timeout: self.timeout,
             for_criu: self.for_criu,
             limits,
-            effort: Effort {
-                jobs: self.effort.jobs,
-                memory: self.effort.memory_limit,
-                rate: self.effort.rate_limit,
-            },
+            effort: self.effort.effort(),
         };
         let how = DirectoryOptions {
             direct: match self.direct {

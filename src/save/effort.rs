@@ -19,11 +19,14 @@ pub struct Effort {
     pub memory: u64,
     /// Bytes of pages that may go out in a second; `None` for no limit.
     pub rate: Option<u64>,
+    /// How far the threads that write step back behind others (`nice(2)`), and so
+    /// for disks: 0 to 19.
+    pub nice: u8,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { jobs: None, memory: 64 << 20, rate: None }
+        Self { jobs: None, memory: 64 << 20, rate: None, nice: 0 }
     }
 }
 

@@ -263,7 +263,8 @@ impl Transaction<'_> {
         let found = plans.values().map(PagePlan::bytes).sum();
         let effort = self.options.effort;
         let workers = effort.workers(&self.attachment.domain, found)?;
-        let means = pages::Means { memory, workers, pace: Pace::new(effort.rate) };
+        let means =
+            pages::Means { memory, workers, pace: Pace::new(effort.rate), nice: effort.nice };
         let written =
             pages::write(&source, plans, &mut snapshot, &mut *sink, &means, self.observer)?;
         let pages = lap();

@@ -145,6 +145,8 @@ pub(super) struct Means<'a> {
     pub(super) memory: &'a GuestMemory,
     pub(super) workers: NonZeroUsize,
     pub(super) pace: Pace,
+    /// How far workers step back behind others.
+    pub(super) nice: u8,
 }
 
 /// Bytes of pages that were looked at, of all of a save.
@@ -206,10 +208,10 @@ impl One<'_, '_> {
         progress: Progress,
         observer: &mut dyn Observer,
     ) -> Result<PagePlan, SaveError> {
-        let Means { memory, workers, pace } = self.means;
+        let Means { memory, workers, pace, nice } = self.means;
         let may_stay = |addr| self.is_anonymous(addr);
-        let (writer, workers) = (self.writer, *workers);
-        let copy = Copy { memory, writer, workers, pace, piece: PIECE, may_stay };
+        let (writer, workers, nice) = (self.writer, *workers, *nice);
+        let copy = Copy { memory, writer, workers, pace, nice, piece: PIECE, may_stay };
         let Progress { mut done, total } = progress;
         let runs = copy.run(plan, &mut |bytes| {
             done += bytes;

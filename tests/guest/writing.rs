@@ -8,11 +8,12 @@ use crate::harness::{guests, kept};
 const FILE: &str = "/var/tmp/ovmigrate-tests/patches.file";
 
 /// What a save may be told of the host. All write the same.
-const WAYS: [&[&str]; 4] = [
+const WAYS: [&[&str]; 5] = [
     &["--jobs", "4"],
     &["--jobs", "1", "--direct", "off", "--no-sync"],
     &["--jobs", "3", "--memory-limit", "1M"],
     &["--rate-limit", "64M"],
+    &["--nice", "19", "--cpus", "0-63", "--jobs", "1"],
 ];
 
 #[test]

@@ -23,6 +23,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
+use rustix::process::setpriority_process;
+
 use crate::capture::{PagePlan, PageRun};
 use crate::memory::{Access, GuestMemory};
 use crate::sink::PagesWriter;
@@ -50,6 +52,8 @@ pub(super) struct Copy<'a, Z> {
     /// How many work at a time.
     pub(super) workers: NonZeroUsize,
     pub(super) pace: &'a Pace,
+    /// How far workers step back behind others.
+    pub(super) nice: u8,
     /// Bytes that a worker takes at once.
     pub(super) piece: u64,
     /// Whether a page of zeros at an address may be left out.
@@ -70,8 +74,9 @@ where
     ) -> Result<Vec<PageRun>, SaveError> {
         let shared = Shared::new(plan, self.piece);
         let pieces = usize::try_from(plan.bytes().div_ceil(self.piece)).unwrap_or(usize::MAX);
-        let workers = self.workers.get().min(pieces);
-        if workers <= 1 {
+        let workers = self.workers.get().min(pieces.max(1));
+        // A thread that has stepped back cannot step forward again.
+        if workers <= 1 && self.nice == 0 {
             self.work(&shared, |bytes| {
                 if !go_on(bytes) {
                     shared.interrupt();
@@ -101,6 +106,7 @@ where
                     };
                     scope.spawn(move || {
                         let _stop = shared.stop_if_panicking();
+                        step_back(self.nice);
                         self.work(shared, tell)
                     })
                 })
@@ -176,5 +182,17 @@ fn watch(told: &Receiver<u64>, shared: &Shared<'_>, go_on: &mut dyn FnMut(u64) -
         if !go_on(bytes) {
             shared.interrupt();
         }
+    }
+}
+
+/// Lets others go first on CPUs, and on disks whose scheduler goes by that
+/// (`ioprio_set(2)`).
+fn step_back(nice: u8) {
+    if nice == 0 {
+        return;
+    }
+    // On Linux, without a process, that of the thread.
+    if let Err(error) = setpriority_process(None, nice.into()) {
+        tracing::warn!("the threads that write pages do not step back: {error}");
     }
 }

@@ -83,7 +83,8 @@ fn copy<'a>(
     let workers = NonZeroUsize::new(workers).unwrap();
     // One place is that of a file, whose pages of zeros count.
     let may_stay = move |addr: u64| zeros_stay && addr >= 0x20_0000;
-    Copy { memory, writer, workers, pace, may_stay, piece: 8 * PAGE_SIZE }
+    let nice = workers.get() as u8 - 1;
+    Copy { memory, writer, workers, pace, nice, may_stay, piece: 8 * PAGE_SIZE }
 }
 
 /// What is to be in the file: all but zeros.
@@ -154,6 +155,7 @@ fn a_worker_that_panics_ends_all() {
         writer: &writer,
         workers: NonZeroUsize::new(3).unwrap(),
         pace: &pace,
+        nice: 0,
         piece: 8 * PAGE_SIZE,
         may_stay: |_| -> bool { panic!("as this test has it") },
     };
