@@ -16,10 +16,9 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::sys::uio::pwritev;
 
-use super::directory::{FILE_MODE, io_error, write_error};
+use super::directory::{FILE_MODE, io_error, is_memory, write_error};
 use super::{BufferedBecause, Direct, PagesIo, SinkError};
 
 /// Slices that one system call takes (`UIO_MAXIOV`).
@@ -200,11 +199,6 @@ fn create(path: &Path, flags: OFlag) -> Result<File, SinkError> {
         .custom_flags(flags.bits())
         .open(path)
         .map_err(|error| io_error("create", path, error))
-}
-
-/// Whether a file lies in memory anyway.
-fn is_memory(file: &File) -> bool {
-    fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
 }
 
 #[cfg(test)]
