@@ -21,6 +21,11 @@ impl Pace {
         Self { rate, next: Mutex::new(Instant::now()) }
     }
 
+    /// Whether there is a limit.
+    pub(super) fn is_limited(&self) -> bool {
+        self.rate.is_some()
+    }
+
     /// Waits until `bytes` may go out, or until `is_over`.
     pub(super) fn wait(&self, bytes: u64, is_over: impl Fn() -> bool) {
         let Some(rate) = self.rate else { return };

@@ -75,8 +75,9 @@ where
         let shared = Shared::new(plan, self.piece);
         let pieces = usize::try_from(plan.bytes().div_ceil(self.piece)).unwrap_or(usize::MAX);
         let workers = self.workers.get().min(pieces.max(1));
-        // A thread that has stepped back cannot step forward again.
-        if workers <= 1 && self.nice == 0 {
+        // A thread that has stepped back cannot step forward again, and one that
+        // keeps a pace does not see an interruption meanwhile.
+        if workers <= 1 && self.nice == 0 && !self.pace.is_limited() {
             self.work(&shared, |bytes| {
                 if !go_on(bytes) {
                     shared.interrupt();

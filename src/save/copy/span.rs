@@ -1,6 +1,7 @@
 //! Pages and their bytes.
 
 use std::io::IoSlice;
+use std::ops::Range;
 use std::slice;
 
 use crate::capture::PageRun;
@@ -49,21 +50,26 @@ impl<'s> Span<'s> {
         };
         let ranges = zeros::kept(self.bytes, goes_out);
         slices.extend(ranges.iter().map(|range| IoSlice::new(&self.bytes[range.clone()])));
-        let mut start = 0;
-        let mut ranges = ranges.iter().map(|range| range.start as u64..range.end as u64).peekable();
-        for run in self.runs {
-            let place = start..start + run.len;
-            while let Some(range) = ranges.peek() {
-                let part = range.start.max(place.start)..range.end.min(place.end);
-                if part.start < part.end {
-                    kept.extend(run.part(part.start - place.start..part.end - place.start));
-                }
-                if range.end > place.end {
-                    break;
-                }
-                ranges.next();
+        cut(self.runs, &ranges, kept);
+    }
+}
+
+/// Adds the parts of runs that lie in `ranges` of their bytes, both ascending.
+fn cut(runs: &[PageRun], ranges: &[Range<usize>], kept: &mut Vec<PageRun>) {
+    let mut start = 0;
+    let mut ranges = ranges.iter().map(|range| range.start as u64..range.end as u64).peekable();
+    for run in runs {
+        let place = start..start + run.len;
+        while let Some(range) = ranges.peek() {
+            let part = range.start.max(place.start)..range.end.min(place.end);
+            if part.start < part.end {
+                kept.extend(run.part(part.start - place.start..part.end - place.start));
             }
-            start = place.end;
+            if range.end > place.end {
+                break;
+            }
+            ranges.next();
         }
+        start = place.end;
     }
 }
