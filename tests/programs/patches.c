@@ -8,31 +8,13 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
+
+#include "asked.h"
+#include "check.h"
 
 enum { PAGE = 4096, FILE_PAGES = 64, SEVEN = 7 };
-
-static volatile sig_atomic_t asked;
-
-static void ask(int signal)
-{
-	(void)signal;
-	asked = 1;
-}
-
-static void must(int ok, const char *what)
-{
-	if (!ok) {
-		perror(what);
-		exit(1);
-	}
-}
 
 static uint64_t mixed(uint64_t number)
 {
@@ -62,14 +44,13 @@ static char *map_sevens(const char *path)
 {
 	char page[PAGE];
 	char *memory;
-	int file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	int file = must(open(path, O_RDWR | O_CREAT | O_TRUNC, 0600), path);
 
-	must(file >= 0, path);
 	memset(page, SEVEN, PAGE);
 	for (int number = 0; number < FILE_PAGES; number++)
-		must(write(file, page, PAGE) == PAGE, "write");
+		must(write(file, page, PAGE) == PAGE ? 0 : -1, "write");
 	memory = mmap(NULL, FILE_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
-	must(memory != MAP_FAILED, "mmap");
+	must(memory == MAP_FAILED ? -1 : 0, "mmap");
 	close(file);
 	for (int number = 0; number < FILE_PAGES; number += 2)
 		memset(memory + number * PAGE, 0, PAGE);
@@ -84,30 +65,25 @@ int main(int argc, char **argv)
 	uint64_t words[PAGE / 8];
 	char sevens[PAGE];
 	char *mapped;
-	int lost = 0;
 
-	must(pages > 0 && memory != MAP_FAILED, "mmap");
+	must(pages > 0 && memory != MAP_FAILED ? 0 : -1, "mmap");
 	/* Pages that are not touched are to stay so. */
-	must(madvise(memory, pages * PAGE, MADV_NOHUGEPAGE) == 0, "madvise");
+	must(madvise(memory, pages * PAGE, MADV_NOHUGEPAGE), "madvise");
 	for (size_t page = 0; page < pages; page++) {
 		expected(page, words);
 		if (kind_of(page) != UNTOUCHED)
 			memcpy(memory + page * PAGE, words, PAGE);
 	}
 	mapped = map_sevens(argv[2]);
-	signal(SIGUSR1, ask);
-	printf("ready\n");
-	fflush(stdout);
-	while (!asked)
-		pause();
+	wait_until_asked();
 	for (size_t page = 0; page < pages; page++) {
 		expected(page, words);
-		lost += memcmp(memory + page * PAGE, words, PAGE) != 0;
+		expect(memcmp(memory + page * PAGE, words, PAGE) == 0, "page %zu", page);
 	}
 	for (int number = 0; number < FILE_PAGES; number++) {
 		memset(sevens, number % 2 ? SEVEN : 0, PAGE);
-		lost += memcmp(mapped + number * PAGE, sevens, PAGE) != 0;
+		expect(memcmp(mapped + number * PAGE, sevens, PAGE) == 0, "page %d of the file", number);
 	}
-	printf("done, %d lost\n", lost);
+	printf("done, %d lost\n", failures);
 	return 0;
 }

@@ -7,31 +7,13 @@
  * Usage: scattered AREAS private|shared
  */
 #define _GNU_SOURCE
-#include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
+
+#include "asked.h"
+#include "check.h"
 
 enum { PAGE = 4096, HUGE_PAGE = 2 << 20, EVERY = 32 };
-
-static volatile sig_atomic_t asked;
-
-static void ask(int signal)
-{
-	(void)signal;
-	asked = 1;
-}
-
-static void must(int ok, const char *what)
-{
-	if (!ok) {
-		perror(what);
-		exit(1);
-	}
-}
 
 static uint64_t content(size_t offset)
 {
@@ -51,24 +33,19 @@ int main(int argc, char **argv)
 	int kind = argc == 3 && strcmp(argv[2], "shared") == 0 ? MAP_SHARED : MAP_PRIVATE;
 	char *memory = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
 			    kind | MAP_ANONYMOUS, -1, 0);
-	int lost = 0;
 
-	must(size > 0 && memory != MAP_FAILED, "mmap");
+	must(size > 0 && memory != MAP_FAILED ? 0 : -1, "mmap");
 	memory = (char *)(((uintptr_t)memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-	must(madvise(memory, size, MADV_NOHUGEPAGE) == 0, "MADV_NOHUGEPAGE");
+	must(madvise(memory, size, MADV_NOHUGEPAGE), "MADV_NOHUGEPAGE");
 	for (size_t offset = 0; offset < size; offset += EVERY * PAGE) {
 		uint64_t word = content(offset);
 
 		memcpy(memory + offset, &word, sizeof(word));
 	}
-	must(madvise(memory, size, MADV_HUGEPAGE) == 0, "MADV_HUGEPAGE");
-	signal(SIGUSR1, ask);
-	printf("ready\n");
-	fflush(stdout);
-	while (!asked)
-		pause();
+	must(madvise(memory, size, MADV_HUGEPAGE), "MADV_HUGEPAGE");
+	wait_until_asked();
 	for (size_t offset = 0; offset < size; offset += EVERY * PAGE)
-		lost += is_lost(memory, offset);
-	printf("done, %d lost\n", lost);
+		expect(!is_lost(memory, offset), "the page at %zu", offset);
+	printf("done, %d lost\n", failures);
 	return 0;
 }
