@@ -98,9 +98,7 @@ impl LineStream {
             }
         }
     }
-}
 
-impl LineStream {
     /// The next line, where it has arrived as a whole.
     pub fn receive_arrived(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {

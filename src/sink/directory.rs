@@ -4,14 +4,15 @@
 //! no set without it, so what an interrupted save leaves is never taken for a
 //! complete one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::fcntl::OFlag;
 
+use super::file::{create, is_memory};
 use super::pages_file::PagesFile;
 use super::{Direct, PagesIo, PagesWriter, Sink, SinkError, SinkReport};
 use crate::criu::{ImageDirectory, ImageKind, ImageStore};
@@ -23,7 +24,6 @@ const PENDING_INVENTORY: &str = ".inventory.img.pending";
 const MAX_SYNCS: usize = 16;
 
 /// Images hold the memory of a process: they are the owner's alone.
-pub(super) const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
 /// How a directory is written.
@@ -68,7 +68,7 @@ impl DirectorySink {
                 require_empty(path)?;
                 false
             }
-            Err(error) => return Err(io_error("create", path, error)),
+            Err(error) => return Err(SinkError::io("create", path, error)),
         };
         Ok(Self {
             path: path.to_owned(),
@@ -83,26 +83,13 @@ impl DirectorySink {
         })
     }
 
-    /// Makes a file that must not exist yet.
-    fn create_file(&mut self, name: &str) -> Result<(File, PathBuf), SinkError> {
-        let path = self.path.join(name);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(&path)
-            .map_err(|error| io_error("create", &path, error))?;
-        self.written.push(path.clone());
-        Ok((file, path))
-    }
-
     fn sync_directory(&self, path: &Path) -> Result<(), SinkError> {
         if !self.options.sync {
             return Ok(());
         }
         File::open(path)
             .and_then(|directory| directory.sync_all())
-            .map_err(|error| io_error("sync", path, error))
+            .map_err(|error| SinkError::io("sync", path, error))
     }
 }
 
@@ -110,9 +97,11 @@ impl Sink for DirectorySink {
     fn image(&mut self, name: &str, bytes: &[u8]) -> Result<(), SinkError> {
         let is_inventory = name == ImageKind::Inventory.file_name(0);
         let file_name = if is_inventory { PENDING_INVENTORY } else { name };
-        let (mut file, path) = self.create_file(file_name)?;
+        let path = self.path.join(file_name);
+        let mut file = create(&path, OFlag::empty())?;
+        self.written.push(path.clone());
         let size = bytes.len() as u64;
-        file.write_all(bytes).map_err(|error| write_error(&path, size, error))?;
+        file.write_all(bytes).map_err(|error| SinkError::write(&path, size, error))?;
         self.unsynced.push(file);
         self.has_inventory |= is_inventory;
         self.report.files += 1;
@@ -132,7 +121,7 @@ impl Sink for DirectorySink {
         if unsynced.is_empty() || !self.options.sync {
             return Ok(());
         }
-        sync_files(&unsynced).map_err(|error| io_error("sync files of", &self.path, error))?;
+        sync_files(&unsynced).map_err(|error| SinkError::io("sync files of", &self.path, error))?;
         self.sync_directory(&self.path)?;
         match self.path.parent() {
             Some(parent) if self.is_ours && !parent.as_os_str().is_empty() => {
@@ -151,7 +140,7 @@ impl Sink for DirectorySink {
         if self.has_inventory {
             let inventory = self.path.join(ImageKind::Inventory.file_name(0));
             fs::rename(self.path.join(PENDING_INVENTORY), &inventory)
-                .map_err(|error| io_error("complete", &inventory, error))?;
+                .map_err(|error| SinkError::io("complete", &inventory, error))?;
             self.written.push(inventory);
             self.sync_directory(&self.path)?;
         }
@@ -196,7 +185,7 @@ impl Drop for DirectorySink {
 }
 
 fn require_empty(path: &Path) -> Result<(), SinkError> {
-    let mut entries = fs::read_dir(path).map_err(|error| io_error("read", path, error))?;
+    let mut entries = fs::read_dir(path).map_err(|error| SinkError::io("read", path, error))?;
     let is_empty = entries.next().is_none();
     let is_unfinished = !is_empty
         && !path.join(ImageKind::Inventory.file_name(0)).exists()
@@ -219,31 +208,21 @@ fn sync_files(files: &[File]) -> io::Result<()> {
     }
     let share = files.len().div_ceil(MAX_SYNCS);
     thread::scope(|scope| {
-        let syncs: Vec<_> =
-            files.chunks(share).map(|files| scope.spawn(move || sync(files))).collect();
+        let start = |files| thread::Builder::new().spawn_scoped(scope, move || sync(files));
+        let started: Vec<_> = files.chunks(share).map(|files| (files, start(files))).collect();
         // All of them: a panic that nobody has seen would become ours.
-        let ended: Vec<_> = syncs.into_iter().map(ScopedJoinHandle::join).collect();
-        let panicked = || io::Error::other("a thread panicked");
-        ended.into_iter().try_for_each(|end| end.unwrap_or_else(|_| Err(panicked())))
+        let ended: Vec<_> = started
+            .into_iter()
+            .map(|(files, syncing)| match syncing {
+                Ok(syncing) => {
+                    syncing.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+                }
+                // The host lets no more threads start.
+                Err(_) => sync(files),
+            })
+            .collect();
+        ended.into_iter().collect()
     })
-}
-
-/// Whether a file lies in memory anyway.
-pub(super) fn is_memory(file: &File) -> bool {
-    fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
-}
-
-pub(super) fn io_error(action: &'static str, path: &Path, error: io::Error) -> SinkError {
-    SinkError::Io { action, path: path.to_owned(), error }
-}
-
-pub(super) fn write_error(path: &Path, needed: u64, error: io::Error) -> SinkError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            SinkError::Full { path: path.to_owned(), needed }
-        }
-        _ => io_error("write", path, error),
-    }
 }
 
 struct PagesFileWriter<'a> {
@@ -289,7 +268,7 @@ mod tests {
         names
     }
 
-    fn create(path: &Path) -> Result<Box<DirectorySink>, SinkError> {
+    fn new(path: &Path) -> Result<Box<DirectorySink>, SinkError> {
         DirectorySink::create(path, DirectoryOptions::default()).map(Box::new)
     }
 
@@ -315,17 +294,17 @@ mod tests {
     fn the_inventory_appears_last() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("images");
-        let mut sink = create(&path).unwrap();
+        let mut sink = new(&path).unwrap();
         sink.image("inventory.img", b"i").unwrap();
         sink.image("pstree.img", b"p").unwrap();
         sink.sync().unwrap();
         assert!(!path.join("inventory.img").exists());
         assert_eq!(sink.images().size("inventory.img").unwrap(), Some(1));
-        let same = create(&path);
+        let same = new(&path);
         assert!(matches!(same, Err(SinkError::Unfinished(_))));
         sink.complete().unwrap();
         assert!(path.join("inventory.img").exists());
-        let same = create(&path);
+        let same = new(&path);
         assert!(matches!(same, Err(SinkError::NotEmpty(_))));
     }
 
@@ -333,22 +312,15 @@ mod tests {
     fn a_dropped_sink_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("images");
-        let mut sink = create(&path).unwrap();
+        let mut sink = new(&path).unwrap();
         sink.image("pstree.img", b"p").unwrap();
         drop(sink.pages("pages-1.img", PAGE as u64).unwrap());
         drop(sink);
         assert!(!path.exists());
 
-        let mut sink = create(folder.path()).unwrap();
+        let mut sink = new(folder.path()).unwrap();
         sink.image("pstree.img", b"p").unwrap();
         drop(sink);
         assert!(file_names(folder.path()).is_empty());
-    }
-
-    #[test]
-    fn a_full_disk_is_told_by_file_and_size() {
-        let path = Path::new("pages-1.img");
-        let error = write_error(path, 8192, io::ErrorKind::StorageFull.into());
-        assert!(error.to_string().starts_with("no space left for the 8192 bytes of pages-1.img"));
     }
 }

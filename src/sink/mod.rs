@@ -10,16 +10,17 @@
 //! 3. A sink that is dropped before leaves nothing behind.
 
 mod directory;
+mod error;
+mod file;
 mod pages_file;
 
 use std::fmt;
-use std::io::{self, IoSlice};
-use std::path::PathBuf;
+use std::io::IoSlice;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 pub use directory::{DirectoryOptions, DirectorySink};
+pub use error::SinkError;
 
 use crate::criu::ImageStore;
 
@@ -136,50 +137,4 @@ impl fmt::Display for PagesIo {
             }
         })
     }
-}
-
-/// Why images could not be written.
-#[derive(Debug, Error)]
-pub enum SinkError {
-    /// The directory is in use.
-    #[error("{} is not empty: choose a new or empty directory for images", .0.display())]
-    NotEmpty(PathBuf),
-    /// An earlier save did not end.
-    #[error("{} holds an unfinished save: remove it, then save again", .0.display())]
-    Unfinished(PathBuf),
-    /// No room.
-    #[error("no space left for the {needed} bytes of {}: free some or choose another directory", .path.display())]
-    Full {
-        /// The file.
-        path: PathBuf,
-        /// Its size in bytes.
-        needed: u64,
-    },
-    /// The file system has no direct I/O, which was asked for.
-    #[error(
-        "{} cannot be written past the page cache: choose a directory on a disk, or leave out \
-         --direct on",
-        .0.display()
-    )]
-    NoDirect(PathBuf),
-    /// A pages file got more or fewer bytes than were announced.
-    #[error("{} got {written} bytes of pages where {announced} were announced", .path.display())]
-    WrongSize {
-        /// The file.
-        path: PathBuf,
-        /// Bytes it should have.
-        announced: u64,
-        /// Bytes it got.
-        written: u64,
-    },
-    /// The host's file system failed.
-    #[error("cannot {action} {}: {error}", .path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// What went wrong.
-        error: io::Error,
-    },
 }

@@ -7,9 +7,8 @@
 //! Through the page cache there is nothing to gain by that: writes to one file
 //! wait for each other there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::sys::uio::pwritev;
 
-use super::directory::{FILE_MODE, io_error, is_memory, write_error};
+use super::file::{create, is_memory};
 use super::{BufferedBecause, Direct, PagesIo, SinkError};
 
 /// Slices that one system call takes (`UIO_MAXIOV`).
@@ -109,7 +108,7 @@ impl PagesFile {
 
     fn reserve(&self) -> Result<(), SinkError> {
         let len = i64::try_from(self.size)
-            .map_err(|_| io_error("write", &self.path, io::ErrorKind::FileTooLarge.into()))?;
+            .map_err(|_| SinkError::io("write", &self.path, io::ErrorKind::FileTooLarge.into()))?;
         if len == 0 {
             return Ok(());
         }
@@ -125,19 +124,19 @@ impl PagesFile {
                 Ok(()) => Ok(()),
                 Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => self.resize(self.size),
                 Err(Errno::EINTR) => continue,
-                Err(errno) => Err(write_error(&self.path, self.size, errno.into())),
+                Err(errno) => Err(SinkError::write(&self.path, self.size, errno.into())),
             };
         }
     }
 
     fn resize(&self, size: u64) -> Result<(), SinkError> {
-        self.file.set_len(size).map_err(|error| write_error(&self.path, size, error))
+        self.file.set_len(size).map_err(|error| SinkError::write(&self.path, size, error))
     }
 
     /// Writes at least one byte and tells how many.
     fn write_some(&self, position: u64, pages: &[IoSlice<'_>]) -> Result<usize, SinkError> {
         let at = i64::try_from(position)
-            .map_err(|_| io_error("write", &self.path, io::ErrorKind::FileTooLarge.into()))?;
+            .map_err(|_| SinkError::io("write", &self.path, io::ErrorKind::FileTooLarge.into()))?;
         loop {
             let is_direct = self.is_direct();
             let turn =
@@ -146,12 +145,16 @@ impl PagesFile {
             drop(turn);
             match written {
                 Ok(0) => {
-                    return Err(io_error("write", &self.path, io::ErrorKind::WriteZero.into()));
+                    return Err(SinkError::io(
+                        "write",
+                        &self.path,
+                        io::ErrorKind::WriteZero.into(),
+                    ));
                 }
                 Ok(count) => return Ok(count),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EINVAL) if is_direct => self.leave_direct()?,
-                Err(errno) => return Err(write_error(&self.path, self.size, errno.into())),
+                Err(errno) => return Err(SinkError::write(&self.path, self.size, errno.into())),
             }
         }
     }
@@ -159,7 +162,7 @@ impl PagesFile {
     /// Goes on through the page cache.
     fn leave_direct(&self) -> Result<(), SinkError> {
         fcntl(&self.file, FcntlArg::F_SETFL(OFlag::empty()))
-            .map_err(|errno| io_error("write", &self.path, errno.into()))?;
+            .map_err(|errno| SinkError::io("write", &self.path, errno.into()))?;
         self.is_direct.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -189,16 +192,6 @@ fn open(path: &Path, direct: Direct) -> Result<(File, Option<BufferedBecause>), 
         Direct::On => Err(SinkError::NoDirect(path.to_owned())),
         Direct::Auto | Direct::Off => Ok((create(path, OFlag::empty())?, Some(why))),
     }
-}
-
-fn create(path: &Path, flags: OFlag) -> Result<File, SinkError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(FILE_MODE)
-        .custom_flags(flags.bits())
-        .open(path)
-        .map_err(|error| io_error("create", path, error))
 }
 
 #[cfg(test)]
