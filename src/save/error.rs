@@ -49,6 +49,9 @@ pub enum SaveError {
     /// There is no memory for pages on their way.
     #[error("cannot buffer pages: {0}")]
     Buffer(std::io::Error),
+    /// The threads that write pages could not be started, or did not end well.
+    #[error("the threads that write pages failed: {0}")]
+    Threads(std::io::Error),
     /// The guest's kernel kept moving the process's pages.
     #[error(
         "process {pid}: the guest keeps moving its pages in memory; try again when it is less busy"

@@ -47,7 +47,8 @@ pub struct PagesReport {
     pub shared: u64,
     /// Those left out, as they hold nothing but zeros.
     pub zero: u64,
-    /// How many pages were written again, as the guest had moved them.
+    /// How many pages the guest moved meanwhile; those that had gone out were
+    /// written again.
     pub moved: u64,
     /// How often all pages of a process or of shared memory were written again,
     /// for the same reason.

@@ -18,6 +18,7 @@ mod span;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
@@ -98,25 +99,29 @@ where
     ) -> Result<(), SaveError> {
         thread::scope(|scope| {
             let (tell, told) = mpsc::channel();
-            let workers: Vec<_> = (0..workers)
-                .map(|_| {
-                    let tell = tell.clone();
-                    let tell = move |bytes| {
+            let start = |_| {
+                let tell = tell.clone();
+                let work = move || {
+                    let _stop = shared.stop_if_panicking();
+                    step_back(self.nice);
+                    self.work(shared, |bytes| {
                         // Somebody listens until all have ended.
                         let _ = tell.send(bytes);
-                    };
-                    scope.spawn(move || {
-                        let _stop = shared.stop_if_panicking();
-                        step_back(self.nice);
-                        self.work(shared, tell)
                     })
-                })
-                .collect();
+                };
+                thread::Builder::new().spawn_scoped(scope, work)
+            };
+            let (started, refused): (Vec<_>, Vec<_>) =
+                (0..workers).map(start).partition(Result::is_ok);
+            // Fewer do as well; a panic here would leave the process frozen.
+            if let (true, Some(Err(error))) = (started.is_empty(), refused.into_iter().next()) {
+                return Err(SaveError::Threads(error));
+            }
             drop(tell);
             watch(&told, shared, go_on);
             // All of them: a panic that nobody has seen would become ours.
-            let ended: Vec<_> = workers.into_iter().map(ScopedJoinHandle::join).collect();
-            let panicked = || SaveError::Buffer(std::io::Error::other("a thread panicked"));
+            let ended: Vec<_> = started.into_iter().flatten().map(ScopedJoinHandle::join).collect();
+            let panicked = || SaveError::Threads(io::Error::other("one of them panicked"));
             ended.into_iter().try_for_each(|end| end.unwrap_or_else(|_| Err(panicked())))
         })
     }
