@@ -19,7 +19,7 @@ pub struct EffortArgs {
     #[arg(long, value_name = "COUNT")]
     jobs: Option<NonZeroUsize>,
     /// How much memory pages may take on their way, where they cannot go out from
-    /// where they lie.
+    /// where they lie. There is one thread at most for each 8 MiB.
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
     memory_limit: u64,
     /// How many bytes of pages may be written in a second.
