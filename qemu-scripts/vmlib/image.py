@@ -98,6 +98,8 @@ def _install(recipe: Recipe, rootfs: Path, work: Path) -> None:
     command += [f"--aptopt={option}" for option in (*_host_apt_options(), *recipe.apt_options)]
     command += ["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/doc/*",
                 "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
+    # Java's packages link to their manual pages there, and fail without the folder.
+    command += ['--essential-hook=mkdir -p "$1/usr/share/man/man1"']
     command += [recipe.suite, rootfs, sources]
     _run(command, "install the packages of the guest image", cwd=work)
     _run([paths.GUEST / "finish-rootfs", rootfs], "set the guest image up")

@@ -11,6 +11,10 @@ def domain(machine: Machine, image: Image, append: str) -> str:
     mebibytes = machine.memory >> 20
     memory = "" if machine.memory_backend == "none" else \
         "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+    # Those that the devices below take, and two for devices plugged in later.
+    controllers = ["pcie-root"] + ["pcie-root-port"] * 5 if machine.machine.startswith("q35") else []
+    ports = "".join(f"<controller type='pci' index='{index}' model='{model}'/>"
+                    for index, model in enumerate(controllers))
     cpu = "<cpu mode='host-passthrough'/>" if machine.cpu == "host" else _cpu(machine.cpu)
     return f"""\
 <domain type='{"kvm" if machine.accel == "kvm" else "qemu"}'>
@@ -34,6 +38,7 @@ def domain(machine: Machine, image: Image, append: str) -> str:
       <target dev='vda' bus='virtio'/>
     </disk>
     <controller type='usb' model='none'/>
+    {ports}
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
     <memballoon model='none'/>
     <channel type='unix'>
