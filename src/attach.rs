@@ -134,10 +134,9 @@ impl Attachment {
         knowledge: &Knowledge,
         choice: AccessChoice,
     ) -> Result<Self, AttachError> {
-        let Guest { domain, memory, report, found } = Guest::find(spec, knowledge, choice)?;
-        let Found { located, profile, .. } = found;
-        let kernel = Kernel::new(memory, located, profile, &DECLARATIONS)
-            .map_err(|source| AttachError::Kernel { domain: domain.name().to_owned(), source })?;
+        let (domain, guest) = Guest::find(spec, knowledge, choice)?;
+        let report = guest.report.clone();
+        let kernel = guest.into_kernel(&domain)?;
         tracing::info!(
             "attached to VM {} by way of {} in {:.1?} (find {:.1?}, memory {:.1?}, kernel {:.1?}, profile {})",
             domain.name(),
@@ -163,45 +162,75 @@ pub fn find_profile(
     knowledge: &Knowledge,
     choice: AccessChoice,
 ) -> Result<Arc<Profile>, AttachError> {
-    Ok(Guest::find(spec, knowledge, choice)?.found.profile)
+    Ok(Guest::find(spec, knowledge, choice)?.1.found.profile)
+}
+
+/// The kernel of a running VM that was found, with what the user's cache holds of it.
+///
+/// # Errors
+///
+/// See [`AttachError`].
+pub fn kernel_of(domain: &Domain) -> Result<Kernel, AttachError> {
+    Guest::of(domain, &Knowledge::user(), AccessChoice::Auto)?.into_kernel(domain)
 }
 
 /// A VM whose kernel was found.
 struct Guest {
-    domain: Domain,
     memory: Arc<GuestMemory>,
     found: Found,
     report: AttachReport,
 }
 
 impl Guest {
-    fn find(spec: &str, knowledge: &Knowledge, choice: AccessChoice) -> Result<Self, AttachError> {
+    fn find(
+        spec: &str,
+        knowledge: &Knowledge,
+        choice: AccessChoice,
+    ) -> Result<(Domain, Self), AttachError> {
         let started = Instant::now();
         let domain = Domain::find(spec)?;
         domain.require_readable()?;
         let find = started.elapsed();
-        let memory = Arc::new(ladder::open_ram(&domain, choice)?);
+        let mut guest = Self::of(&domain, knowledge, choice)?;
+        guest.report.find = find;
+        Ok((domain, guest))
+    }
+
+    fn of(
+        domain: &Domain,
+        knowledge: &Knowledge,
+        choice: AccessChoice,
+    ) -> Result<Self, AttachError> {
+        let started = Instant::now();
+        domain.require_readable()?;
+        let memory = Arc::new(ladder::open_ram(domain, choice)?);
         let access = memory.access();
-        let map = started.elapsed() - find;
+        let map = started.elapsed();
         let options = AttachOptions {
             declarations: &DECLARATIONS,
             knowledge,
             // Without a start time the VM's cache entry is not used, nothing else.
             instance: InstanceId::of_process(domain.process().pid()).ok(),
-            cpus: &|| cpu_paging(&domain),
+            cpus: &|| cpu_paging(domain),
         };
         let found = kernel::find(&memory, &options).map_err(|source| {
             let name = domain.name().to_owned();
             match source {
-                KernelError::NotFound { .. } => AttachError::NoLinux {
-                    domain: name,
-                    what: stranger::describe(&domain, &memory),
-                },
+                KernelError::NotFound { .. } => {
+                    AttachError::NoLinux { domain: name, what: stranger::describe(domain, &memory) }
+                }
                 source => AttachError::Kernel { domain: name, source },
             }
         })?;
-        let report = AttachReport { find, map, access, kernel: found.report.clone() };
-        Ok(Self { domain, memory, found, report })
+        let kernel = found.report.clone();
+        let report = AttachReport { find: Duration::ZERO, map, access, kernel };
+        Ok(Self { memory, found, report })
+    }
+
+    fn into_kernel(self, domain: &Domain) -> Result<Kernel, AttachError> {
+        let Found { located, profile, .. } = self.found;
+        Kernel::new(self.memory, located, profile, &DECLARATIONS)
+            .map_err(|source| AttachError::Kernel { domain: domain.name().to_owned(), source })
     }
 }
 

@@ -20,6 +20,7 @@
 //! | [`attach`] | from what a user calls a VM to a kernel that can be read |
 //! | [`inspect`] | processes as `/proc` shows them, as plain data |
 //! | [`control`] | pseudo-signals and pseudo-scheduling: freeze, thaw, signal |
+//! | [`pack`] | compressed files, in frames that are found by a table |
 //! | [`snapshot`] | a frozen process as plain data |
 //! | [`capture`] | reads a frozen process into a [`snapshot`] |
 //! | [`criu`] | CRIU's image files, written from a [`snapshot`] and checked |
@@ -44,6 +45,7 @@ pub mod inspect;
 pub mod kernel;
 pub mod linux;
 pub mod memory;
+pub mod pack;
 pub mod restore;
 pub mod save;
 pub mod sink;

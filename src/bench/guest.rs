@@ -197,8 +197,16 @@ impl Guest {
     /// Ends a process and all of its group.
     pub fn end(&self, running: &Running) -> Result<()> {
         let Running { pid, file, .. } = running;
-        let wait = format!("while [ -d /proc/{pid} ]; do sleep 0.05; done");
-        self.sh(&format!("kill -KILL -- -{pid} && {wait}; rm -f {file}")).map(drop)
+        // A `--` before the group would be one to dash's.
+        self.sh(&format!("kill -KILL -{pid}; rm -f {file}"))?;
+        self.wait_for_end(running)
+    }
+
+    /// Waits until nothing is left of a program and what it has started, which
+    /// init reaps one by one.
+    pub fn wait_for_end(&self, running: &Running) -> Result<()> {
+        let pid = running.pid;
+        self.sh(&format!("while kill -0 -{pid} 2>/dev/null; do sleep 0.05; done")).map(drop)
     }
 
     /// Whether a process is well: that it runs its program, and where that can

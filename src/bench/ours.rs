@@ -4,15 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 use super::error::{BenchError, Result};
 use super::guest::{Guest, LIMIT, Running};
 use super::measure::Figures;
 use super::process::output;
-use super::report::Restored;
+use super::report::Restored as Verdict;
 use super::shell::{Shell, quoted};
 use super::{Options, scratch};
+use crate::restore;
 use crate::save::SaveReport;
 
 /// Pages of saves that were measured go at once if they are larger, in bytes.
@@ -36,6 +38,15 @@ impl Saved {
             ("paused", self.report.vm_paused.total.as_secs_f64()),
         ]
     }
+}
+
+/// A restore as a whole command.
+#[derive(Debug)]
+pub struct Restored {
+    /// From its start by the shell to its end.
+    pub seconds: f64,
+    /// What it says of itself.
+    pub report: restore::Restored,
 }
 
 /// Saves processes of a guest, again and again, into directories of its own.
@@ -81,12 +92,38 @@ impl<'a> Saver<'a> {
         Ok(self.shell.run(&line, LIMIT)?.seconds)
     }
 
+    /// Saves a process, which is killed as usual. Returns where its images are, and
+    /// how many bytes of pages are among them.
+    pub fn take(&mut self, process: &Running) -> Result<(PathBuf, u64)> {
+        let images = self.fresh();
+        let saved = self.save_to(process, &images, "")?;
+        Ok((images, saved.report.page_bytes))
+    }
+
+    /// Restores images in the same VM.
+    pub fn restore(&mut self, images: &Path, flags: &str) -> Result<Restored> {
+        let line = format!(
+            "{} restore --json --domain {} --images-dir {} {flags}",
+            quoted(&self.options.ovmigrate.to_string_lossy()),
+            self.guest.name(),
+            quoted(&images.to_string_lossy()),
+        );
+        let timed = self.shell.run(&line, LIMIT)?;
+        Ok(Restored { seconds: timed.seconds, report: report("restore", &timed.output)? })
+    }
+
+    /// Removes images that are needed no more.
+    pub fn discard(&self, images: &Path) -> Result<()> {
+        remove_large(images)
+    }
+
     /// Saves a process, which is killed as usual, restores the images in the same
     /// VM and looks at what runs then.
-    pub fn prove(&mut self, process: &Running) -> Result<Restored> {
+    pub fn prove(&mut self, process: &Running) -> Result<Verdict> {
         let images = self.fresh();
         let saved = self.save_to(process, &images, "");
         let verdict = saved.and_then(|_| {
+            self.guest.wait_for_end(process)?;
             let mut restore = Command::new(&self.options.ovmigrate);
             restore.args(["restore", "--domain", self.guest.name(), "--images-dir"]).arg(&images);
             output(&mut restore, LIMIT, &self.options.interrupt)
@@ -94,10 +131,10 @@ impl<'a> Saver<'a> {
         remove_large(&images)?;
         Ok(match verdict {
             Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
-            Err(error) => Restored::Failed(error.to_string()),
+            Err(error) => Verdict::Failed(error.to_string()),
             Ok(_) => match self.guest.examine(process) {
-                Ok(()) => Restored::Right,
-                Err(reason) => Restored::Failed(reason),
+                Ok(()) => Verdict::Right,
+                Err(reason) => Verdict::Failed(reason),
             },
         })
     }
@@ -111,7 +148,7 @@ impl<'a> Saver<'a> {
             quoted(&images.to_string_lossy()),
         );
         let timed = self.shell.run(&line, LIMIT)?;
-        let report = report(&timed.output)?;
+        let report = report("save", &timed.output)?;
         Ok(Saved { seconds: timed.seconds, report })
     }
 
@@ -121,13 +158,14 @@ impl<'a> Saver<'a> {
     }
 }
 
-/// The report among what a save printed, warnings perhaps before it.
-fn report(printed: &str) -> Result<SaveReport> {
+/// The report among what a command printed, warnings perhaps before it.
+fn report<T: DeserializeOwned>(command: &str, printed: &str) -> Result<T> {
     let starts = |(index, _): &(usize, char)| *index == 0 || printed[..*index].ends_with('\n');
     let start = printed.char_indices().filter(starts).find(|(_, c)| *c == '{');
     let json = start.map_or("", |(index, _)| &printed[index..]);
     let mut reports = serde_json::Deserializer::from_str(json).into_iter();
-    let misunderstood = |reason: String| BenchError::command("ovmigrate save --json", reason);
+    let misunderstood =
+        |reason: String| BenchError::command(format!("ovmigrate {command} --json"), reason);
     match reports.next() {
         Some(Ok(report)) => Ok(report),
         Some(Err(error)) => Err(misunderstood(error.to_string())),
@@ -178,9 +216,10 @@ mod tests {
             },
         };
         let json = serde_json::to_string_pretty(&report_made).unwrap();
-        let read = report(&format!("WARN {{odd}}\n{json}\nWARN late\n")).unwrap();
+        let read: SaveReport =
+            report("save", &format!("WARN {{odd}}\n{json}\nWARN late\n")).unwrap();
         assert_eq!(read.durations.frozen, Duration::from_millis(6));
         assert_eq!((read.vm_paused.count, read.page_bytes), (2, 4096));
-        assert!(report("nothing\n").is_err());
+        assert!(report::<SaveReport>("save", "nothing\n").is_err());
     }
 }

@@ -183,13 +183,15 @@ pub struct Point {
 }
 
 impl Point {
-    /// The row of one figure.
+    /// The row of one figure, of those who have it and those who have none at all.
     pub fn of(
         label: impl Into<String>,
         x: Option<f64>,
         outcomes: &[Outcome],
         figure: &str,
     ) -> Self {
+        let competes =
+            |outcome: &&Outcome| outcome.samples.contains_key(figure) || outcome.samples.is_empty();
         let measured = |outcome: &Outcome| {
             let samples = outcome.samples.get(figure).cloned().unwrap_or_default();
             Measured {
@@ -202,7 +204,7 @@ impl Point {
         Self {
             label: label.into(),
             x,
-            measured: outcomes.iter().map(measured).collect(),
+            measured: outcomes.iter().filter(competes).map(measured).collect(),
             ratios: Vec::new(),
             restored: None,
         }

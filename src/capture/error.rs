@@ -101,6 +101,21 @@ pub enum CaptureError {
         /// Its inode number, as `/proc/PID/maps` shows it.
         ino: u64,
     },
+    /// Requests of asynchronous I/O were made and have not ended.
+    #[error(
+        "process {pid}: the guest is at requests of its asynchronous I/O (io_submit) and does not \
+         get to finish them; try again, or with a longer --timeout"
+    )]
+    BusyIo {
+        /// The process.
+        pid: i32,
+    },
+    /// What was written to a terminal is on its way.
+    #[error(
+        "the guest is passing on what was written to a terminal and does not get to finish it; \
+         try again, or with a longer --timeout"
+    )]
+    BusyTerminal,
     /// Page tables lack pages that the kernel counts, or have more.
     #[error(
         "process {pid}: the guest is moving pages of it in memory and does not get to finish it \
@@ -118,11 +133,15 @@ pub enum CaptureError {
 }
 
 impl CaptureError {
-    /// Whether it is over once the guest has moved its pages.
+    /// Whether it is over once the guest has done what it is doing.
     pub fn is_passing(&self) -> bool {
         matches!(
             self,
-            Self::MovingPage { .. } | Self::MovingMemory { .. } | Self::UncountedPages { .. }
+            Self::MovingPage { .. }
+                | Self::MovingMemory { .. }
+                | Self::UncountedPages { .. }
+                | Self::BusyTerminal
+                | Self::BusyIo { .. }
         )
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::control::Tree;
 use crate::linux::{PidType, Task};
-use crate::snapshot::{Kin, LineageProblem, Zombie, lineage_problems};
+use crate::snapshot::{Kin, LineageProblem, Zombie, in_session_of_root, lineage_problems};
 
 use super::error::CaptureError;
 use super::obstacle::{Obstacle, Obstacles};
@@ -12,8 +12,9 @@ use super::zombie;
 
 const SIGCHLD: i32 = nix::libc::SIGCHLD;
 
-/// Notes what stands in the way of making the tree again.
-pub(super) fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
+/// Notes what stands in the way of making the tree again; of a shell's job the
+/// session is that of whoever restores it.
+pub(super) fn survey(tree: &Tree<'_>, shell_job: bool) -> Result<Vec<Obstacle>, CaptureError> {
     let mut found = Vec::new();
     let mut kin = Vec::new();
     let mut names = Vec::new();
@@ -49,8 +50,15 @@ pub(super) fn survey(tree: &Tree<'_>) -> Result<Vec<Obstacle>, CaptureError> {
         names.push((zombie.pid, comm));
         kin.push(zombie.kin());
     }
-    let kin = settled_kin(kin);
-    for LineageProblem { pid, why, .. } in lineage_problems(&kin) {
+    let mut kin = settled_kin(kin);
+    if shell_job {
+        in_session_of_root(&mut kin);
+    }
+    let root = kin.first().map(|kin| kin.pid);
+    for LineageProblem { pid, mut why, of_session } in lineage_problems(&kin) {
+        if of_session && Some(pid) == root {
+            why.push_str(" (a shell's job is saved with --shell-job)");
+        }
         let comm = names.iter().find(|(named, _)| *named == pid).map_or("", |(_, comm)| comm);
         let mut obstacles = Obstacles::named(pid.cast_signed(), comm);
         obstacles.add(why);

@@ -1,7 +1,10 @@
 //! Memory areas and what the kernel keeps about them.
 
+use std::collections::BTreeSet;
+
 use crate::control::Target;
-use crate::linux::{MmFlags, VmFlags, Vma as LinuxVma};
+use crate::kernel::KernelError;
+use crate::linux::{File, MmFlags, Struct, VmFlags, Vma as LinuxVma};
 use crate::memory::PAGE_SIZE;
 use crate::snapshot::{Advice, Id, MappedFile, Mm, Protection, Vma, VmaFlags, VmaKind};
 
@@ -41,19 +44,24 @@ pub(super) fn read<'k>(
     let missing = |what| CaptureError::Missing { pid: target.pid(), what };
     let mm = target.leader().mm()?.ok_or_else(|| missing("memory"))?;
     obstacles.add_if(!mm.ldt()?.is_null(), "it has a local descriptor table (modify_ldt)");
-    obstacles.add_if(!mm.ioctx_table()?.is_null(), "it has AIO contexts (io_setup)");
+    let keys = mm.pkey_allocation_map()?.unwrap_or(0) & !1;
+    obstacles.add_if(keys != 0, "it has protection keys (pkey_alloc)");
     obstacles.add_if(mm.def_flags()? & VmFlags::LOCKED.bits() != 0, "it has called mlockall()");
     let swapped = mm.swapped_pages()?;
     obstacles.add_if(swapped != 0, format!("{swapped} pages of its memory are swapped out"));
     let exe = mm.exe_file()?.ok_or_else(|| missing("executable"))?;
     let exe = files.mapped_path(&exe, "its executable", obstacles)?;
     let layout = Layout { brk: (mm.start_brk()?, mm.brk()?), stack: mm.start_stack()? };
+    let rings = mm.aio_contexts()?.into_iter();
+    let rings = rings.map(|context| Ok((context.user_id()?, context.mmap_size()?)));
+    let rings = rings.collect::<Result<BTreeSet<_>, KernelError>>()?;
     let mut vmas = Vec::new();
     for vma in mm.vmas()? {
         if let Some(vma) = layout.vma(&vma, files, obstacles)? {
             push_or_join(&mut vmas, vma);
         }
     }
+    check_rings(&rings, &vmas, obstacles);
     Ok(Mm {
         start_code: mm.start_code()?,
         end_code: mm.end_code()?,
@@ -75,6 +83,36 @@ pub(super) fn read<'k>(
         pages: Vec::new(),
         guards: Vec::new(),
     })
+}
+
+/// Notes rings of asynchronous I/O without a context, and contexts without a ring:
+/// what is mapped can be unmapped.
+fn check_rings(contexts: &BTreeSet<(u64, u64)>, vmas: &[Vma], obstacles: &mut Obstacles) {
+    let rings = vmas.iter().filter(|vma| vma.kind == VmaKind::AioRing);
+    let rings: BTreeSet<(u64, u64)> = rings.map(|vma| (vma.start, vma.len())).collect();
+    for ring in rings.difference(contexts) {
+        let what = format!("the memory at {:#x} is a ring of an AIO context that is gone", ring.0);
+        obstacles.add(what);
+    }
+    for context in contexts.difference(&rings) {
+        let what = format!("its AIO context {:#x} (io_setup) has no ring in memory", context.0);
+        obstacles.add(what);
+    }
+}
+
+/// Whether requests of asynchronous I/O of a process are being worked on.
+///
+/// # Errors
+///
+/// Where guest memory cannot be read.
+pub(super) fn does_io(target: &Target<'_>) -> Result<bool, CaptureError> {
+    let Some(mm) = target.leader().mm()? else { return Ok(false) };
+    for context in mm.aio_contexts()? {
+        if context.in_flight()? != 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Adds an area; the second one of `[vvar]` belongs to the first.
@@ -128,6 +166,7 @@ impl Layout {
             }
             // Huge pages always have a file, which here nobody else has.
             (None, Some(file)) if !shared && files.is_anonymous_huge(&file)? => VmaKind::Anonymous,
+            (None, Some(file)) if is_aio_ring(&file)? => VmaKind::AioRing,
             (None, Some(file)) => {
                 let writable = shared && flags.contains(VmFlags::MAYWRITE);
                 let shown = format!("the file mapped at {start:#x}");
@@ -170,6 +209,10 @@ impl Layout {
             VmaKind::Anonymous
         }
     }
+}
+
+fn is_aio_ring(file: &File<'_>) -> Result<bool, KernelError> {
+    Ok(file.kernel().symbol("aio_ring_fops") == Some(file.op()?))
 }
 
 fn protection(flags: VmFlags) -> Protection {

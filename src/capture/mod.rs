@@ -10,6 +10,10 @@
 //! of a process are found by [`plan_pages`], those of shared memory by
 //! [`MemoryPages`].
 
+mod budget;
+mod cgroups;
+mod confinement;
+mod cpu;
 mod error;
 mod family;
 mod files;
@@ -18,6 +22,7 @@ mod obstacle;
 mod pages;
 mod process;
 mod registers;
+mod seccomp;
 mod sharing;
 mod signals;
 mod system_call;
@@ -32,7 +37,7 @@ use std::time::Duration;
 
 use crate::control::{Target, Tree};
 use crate::kernel::KernelError;
-use crate::linux::{Path, Struct, Task, Timekeeper};
+use crate::linux::{Path, Struct, Task, TimeNamespace, Timekeeper};
 use crate::memory::GuestVirt;
 use crate::snapshot::{Clocks, FdTable, FsContext, Id, Mm, SigHand, Snapshot};
 
@@ -40,9 +45,12 @@ pub use error::CaptureError;
 pub use obstacle::Obstacle;
 pub use pages::{MemoryPages, PageChange, PagePlan, PageRun, plan_pages};
 
+use budget::Budget;
+use cgroups::Cgroups;
 use files::{Files, Reading};
 use obstacle::Obstacles;
 use process::Shared;
+use seccomp::Filters;
 
 /// What is true of one save: whose namespaces and root are taken for granted.
 struct Context<'k> {
@@ -50,6 +58,9 @@ struct Context<'k> {
     init: Task<'k>,
     /// Its root directory, which all paths start from.
     root: Path<'k>,
+    /// The time namespace of the tree's root: a process that was restored has one of
+    /// its own, by which its clocks go on.
+    time: GuestVirt,
 }
 
 impl<'k> Context<'k> {
@@ -57,28 +68,40 @@ impl<'k> Context<'k> {
         let kernel = target.leader().kernel();
         let missing = |what: &str| KernelError::Corrupt {
             what: what.to_owned(),
-            addr: crate::memory::GuestVirt::NULL,
+            addr: GuestVirt::NULL,
             why: "the guest has no process 1".into(),
         };
         let init = Task::find(kernel, 1)?.ok_or_else(|| missing("task_struct"))?;
         let root = init.fs()?.ok_or_else(|| missing("fs_struct"))?.root()?;
-        Ok(Self { init, root })
+        let namespaces = target.leader().nsproxy()?.ok_or_else(|| KernelError::Corrupt {
+            what: "nsproxy".into(),
+            addr: target.leader().addr(),
+            why: "the process has no namespaces".into(),
+        })?;
+        Ok(Self { init, root, time: namespaces.time()? })
     }
 }
 
-/// How much of what only the guest's memory holds goes into images.
+/// What a save may take that is not the processes' own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
+    /// Whether TCP connections come back closed, and are no obstacle then.
+    pub tcp_close: bool,
     /// What a deleted file may take, in bytes: its content is read while the VM
     /// stands still.
     pub ghost: u64,
+    /// Whether session and terminal may be those of a shell outside: a restore then
+    /// gives others instead (`--shell-job`).
+    pub shell_job: bool,
+    /// Whether images hold no cgroups.
+    pub ignore_cgroups: bool,
 }
 
 impl Default for Limits {
     /// As `criu dump` has them: `DEFAULT_GHOST_LIMIT`
     /// (`criu/include/cr_options.h`).
     fn default() -> Self {
-        Self { ghost: 1 << 20 }
+        Self { ghost: 1 << 20, shell_job: false, tcp_close: false, ignore_cgroups: false }
     }
 }
 
@@ -119,7 +142,9 @@ const PATIENCE: Duration = Duration::from_millis(2);
 struct Reader<'a, 'k> {
     context: Context<'k>,
     tree: &'a Tree<'k>,
+    limits: Limits,
     files: Files<'k>,
+    cgroups: Cgroups<'k>,
     objects: Objects,
     snapshot: Snapshot,
     obstacles: Vec<Obstacle>,
@@ -138,7 +163,9 @@ impl<'a, 'k> Reader<'a, 'k> {
     fn new(tree: &'a Tree<'k>, reading: Reading, limits: Limits) -> Result<Self, CaptureError> {
         let context = Context::new(tree.root())?;
         Ok(Self {
-            files: Files::new(&context, reading, limits.ghost)?,
+            files: Files::new(&context, tree, reading, limits)?,
+            limits,
+            cgroups: Cgroups::new(tree.root().leader().kernel(), limits.ignore_cgroups)?,
             context,
             tree,
             objects: Objects::default(),
@@ -173,9 +200,15 @@ impl<'a, 'k> Reader<'a, 'k> {
     }
 
     fn capture(mut self) -> Result<Captured<'k>, CaptureError> {
-        let timekeeper = Timekeeper::core(self.tree.root().leader().kernel())?;
-        self.snapshot.clocks =
-            Clocks { monotonic: timekeeper.monotonic()?, boottime: timekeeper.boottime()? };
+        let kernel = self.tree.root().leader().kernel();
+        let timekeeper = Timekeeper::core(kernel)?;
+        let now = timekeeper.monotonic()?;
+        let time = TimeNamespace::at(kernel, self.context.time)?;
+        self.snapshot.clocks = Clocks {
+            monotonic: time.monotonic(now)?,
+            boottime: time.boottime(timekeeper.boottime()?)?,
+        };
+        self.snapshot.cpu = cpu::read(kernel)?;
         let members = self.tree.members();
         let shared =
             members.iter().map(|target| self.look_at(target)).collect::<Result<Vec<_>, _>>()?;
@@ -183,13 +216,26 @@ impl<'a, 'k> Reader<'a, 'k> {
         if !self.obstacles.is_empty() {
             return Err(CaptureError::Obstacles(self.obstacles));
         }
-        let now = self.snapshot.clocks.monotonic;
-        for (target, shared) in members.iter().zip(shared) {
-            self.snapshot.processes.push(process::read(target, shared, now)?);
+        for target in members {
+            if memory::does_io(target)? {
+                return Err(CaptureError::BusyIo { pid: target.pid() });
+            }
         }
+        let mut filters = Filters::new(Budget::of(self.tree.root().leader().kernel()));
+        for (target, shared) in members.iter().zip(shared) {
+            self.snapshot.processes.push(process::read(
+                self.tree,
+                target,
+                shared,
+                now,
+                &mut filters,
+            )?);
+        }
+        self.snapshot.seccomp_filters = filters.into_table();
         for zombie in self.tree.zombies()? {
             self.snapshot.zombies.push(zombie::read(&zombie)?);
         }
+        self.cgroups.give_to(&mut self.snapshot);
         let memories = self.files.give_to(&mut self.snapshot);
         Ok(Captured { snapshot: self.snapshot, memories })
     }
@@ -206,9 +252,12 @@ impl<'a, 'k> Reader<'a, 'k> {
 
     /// Notes the obstacles between processes.
     fn survey_tree(&mut self) -> Result<(), CaptureError> {
-        self.obstacles.extend(family::survey(self.tree)?);
+        self.obstacles.extend(family::survey(self.tree, self.limits.shell_job)?);
         self.obstacles.extend(sharing::survey(self.tree)?);
+        self.obstacles.extend(self.files.descriptors_in_flight()?);
+        self.obstacles.extend(self.files.watched(self.tree)?);
         self.obstacles.extend(self.files.shared_with_others(self.tree)?);
+        self.obstacles.extend(self.files.read_unread()?);
         Ok(())
     }
 
@@ -218,7 +267,7 @@ impl<'a, 'k> Reader<'a, 'k> {
         target: &Target<'k>,
         obstacles: &mut Obstacles,
     ) -> Result<Shared, CaptureError> {
-        let Self { files, objects, snapshot, .. } = self;
+        let Self { files, cgroups, objects, snapshot, .. } = self;
         let leader = target.leader();
         let missing = |what| CaptureError::Missing { pid: target.pid(), what };
         let at = leader.mm()?.ok_or_else(|| missing("memory"))?.addr();
@@ -237,7 +286,8 @@ impl<'a, 'k> Reader<'a, 'k> {
         let sighand = once(&mut objects.sighands, at, || {
             Ok(snapshot.sighands.push(signals::handlers(target)?))
         })?;
-        Ok(Shared { mm, files: fds, fs, sighand })
+        let cgroups = cgroups.of(target, obstacles)?;
+        Ok(Shared { mm, files: fds, fs, sighand, cgroups })
     }
 }
 

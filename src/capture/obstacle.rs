@@ -13,7 +13,7 @@ pub struct Obstacle {
     pub pid: i32,
     /// Its name.
     pub comm: String,
-    /// What it has, for example `fd 7 is an epoll instance`.
+    /// What it has, for example `fd 7 is a BPF map`.
     pub what: String,
 }
 
@@ -50,11 +50,15 @@ impl Obstacles {
     }
 
     pub(super) fn named(pid: i32, comm: &str) -> Self {
-        Self { subject: Subject { pid, comm: comm.to_owned() }, found: Vec::new() }
+        Self::about(Subject { pid, comm: comm.to_owned() })
+    }
+
+    pub(super) fn about(subject: Subject) -> Self {
+        Self { subject, found: Vec::new() }
     }
 
     /// Notes that the process has something; `what` is a clause like
-    /// `fd 7 is an epoll instance`.
+    /// `fd 7 is a BPF map`.
     pub(super) fn add(&mut self, what: impl Into<String>) {
         self.found.push(self.subject.obstacle(what));
     }

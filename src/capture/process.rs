@@ -1,14 +1,17 @@
 //! What the threads of a process share, but for memory and files.
 
-use crate::control::{Jobctl, Target};
+use crate::control::{Jobctl, Target, Tree};
 use crate::kernel::KernelError;
 use crate::linux::{PidType, Task, TaskState};
-use crate::snapshot::{FdTable, FsContext, Id, Mm, Process, ProcessState, ResourceLimit, SigHand};
+use crate::snapshot::{
+    CgroupSet, FdTable, FsContext, Id, Mm, Process, ProcessState, ResourceLimit, SigHand,
+};
 
 use super::error::CaptureError;
 use super::obstacle::Obstacles;
+use super::seccomp::{self, Filters};
 use super::timers::{self, Now, PosixTimers};
-use super::{Context, signals, thread};
+use super::{Context, confinement, signals, thread};
 
 /// `SCHED_DEADLINE` (`include/uapi/linux/sched.h`).
 const SCHED_DEADLINE: u32 = 6;
@@ -22,9 +25,7 @@ pub(super) fn survey(
     obstacles: &mut Obstacles,
 ) -> Result<(), CaptureError> {
     let leader = target.leader();
-    let signal = leader.signal_struct()?;
     namespaces(context, leader, obstacles)?;
-    obstacles.add_if(!signal.tty()?.is_null(), "it has a controlling terminal");
     timers::survey(target, obstacles)?;
     for thread in target.threads()? {
         survey_thread(&thread, obstacles)?;
@@ -36,9 +37,9 @@ fn survey_thread(thread: &Task<'_>, obstacles: &mut Obstacles) -> Result<(), Cap
     let tid = thread.pid()?;
     let mut note = |present, what: &str| obstacles.add_if(present, format!("thread {tid} {what}"));
     note(thread.exit_state()? != 0, "has ended, but its process has not");
-    note(thread.seccomp_mode()? != 0, "is restricted by seccomp");
-    let is_in_domain = thread.cred()?.map_or(Ok(false), |cred| cred.is_restricted_by_landlock())?;
-    note(is_in_domain, "is restricted by Landlock");
+    let seccomp = seccomp::survey(thread)?;
+    note(seccomp.is_some(), seccomp.as_deref().unwrap_or_default());
+    confinement::survey(thread, &mut note)?;
     note(!thread.io_uring()?.is_null(), "uses io_uring");
     note(undoes_semaphores(thread)?, "has SysV semaphore adjustments to undo");
     note(thread.policy()? == SCHED_DEADLINE, "has a deadline scheduling policy");
@@ -87,7 +88,7 @@ fn namespaces(
         (own.ipc()? != init.ipc()?, "IPC"),
         (own.mnt()? != init.mnt()?, "mount"),
         (own.net()? != init.net()?, "network"),
-        (own.time()? != init.time()?, "time"),
+        (own.time()? != context.time || own.time_for_children()? != context.time, "time"),
         (own.cgroup()? != init.cgroup()?, "cgroup"),
         (own_pid.level()? != 0 || own.pid_for_children()? != init.pid_for_children()?, "PID"),
         (own_cred.user_ns()? != init_cred.user_ns()?, "user"),
@@ -103,10 +104,26 @@ pub(super) struct Shared {
     pub(super) files: Id<FdTable>,
     pub(super) fs: Id<FsContext>,
     pub(super) sighand: Id<SigHand>,
+    pub(super) cgroups: Option<Id<CgroupSet>>,
 }
 
-/// Reads a frozen process; `now` is `CLOCK_MONOTONIC` in nanoseconds.
-pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Process, CaptureError> {
+/// Whether it has the controlling terminal of a leader of its session in the tree.
+fn has_terminal_of_leader(tree: &Tree<'_>, target: &Target<'_>) -> Result<bool, KernelError> {
+    let signal = target.leader().signal_struct()?;
+    let session = signal.id(PidType::Sid)?;
+    let is_led = tree.members().iter().any(|member| member.pid() == session);
+    Ok(is_led && session != target.pid() && !signal.tty()?.is_null())
+}
+
+/// Reads a frozen process of a tree; `now` is `CLOCK_MONOTONIC` in nanoseconds. Its filters go
+/// to those of the others.
+pub(super) fn read(
+    tree: &Tree<'_>,
+    target: &Target<'_>,
+    shared: Shared,
+    now: u64,
+    filters: &mut Filters,
+) -> Result<Process, CaptureError> {
     let leader = target.leader();
     let signal = leader.signal_struct()?;
     let timers = PosixTimers::read(target, &Now::new(target)?)?;
@@ -114,7 +131,7 @@ pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Proc
     let threads = target
         .threads()?
         .iter()
-        .map(|thread| reader.read(thread))
+        .map(|thread| reader.read(thread, filters))
         .collect::<Result<Vec<_>, _>>()?;
     let parent = leader.real_parent()?.map_or(Ok(0), |parent| parent.tgid())?;
     Ok(Process {
@@ -122,6 +139,7 @@ pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Proc
         ppid: parent.cast_unsigned(),
         pgid: signal.id(PidType::Pgid)?.cast_unsigned(),
         sid: signal.id(PidType::Sid)?.cast_unsigned(),
+        has_terminal: has_terminal_of_leader(tree, target)?,
         state: state(target)?,
         exit_code: leader.exit_code()?,
         personality: leader.personality()?,
@@ -138,6 +156,7 @@ pub(super) fn read(target: &Target<'_>, shared: Shared, now: u64) -> Result<Proc
         oom_score_adj: signal.oom_score_adj()?,
         child_subreaper: signal.is_child_subreaper()?,
         login_uid: leader.login_uid()?.filter(|&uid| uid != u32::MAX),
+        cgroups: shared.cgroups,
     })
 }
 

@@ -5,14 +5,15 @@ use crate::kernel::{Kernel, KernelError};
 use crate::linux::{Cred, Struct, Task, symbol};
 use crate::memory::AddressSpace;
 use crate::snapshot::{
-    AltStack, Credentials, ExtendedState, Rseq, Scheduling, Seccomp, SigSet, Thread, component,
+    AltStack, Credentials, ExtendedState, Rseq, Scheduling, SigSet, Thread, component,
 };
 
 use super::error::CaptureError;
+use super::seccomp::Filters;
 use super::signals::Deliveries;
 use super::timers::PosixTimers;
 use super::xsave::{ComponentLayout, XsaveLayout, parse, parse_fxsave};
-use super::{registers, signals};
+use super::{confinement, registers, signals};
 
 /// Nice 0 in `static_prio` (`include/linux/sched/prio.h`).
 const DEFAULT_PRIO: i32 = 120;
@@ -50,7 +51,11 @@ impl<'a, 'k> Reader<'a, 'k> {
         Ok(Self { timers, deliveries, now, space: mm.space()?, layout })
     }
 
-    pub(super) fn read(&self, thread: &Task<'_>) -> Result<Thread, CaptureError> {
+    pub(super) fn read(
+        &self,
+        thread: &Task<'_>,
+        filters: &mut Filters,
+    ) -> Result<Thread, CaptureError> {
         let tid = thread.pid()?;
         let cred = thread.cred()?.ok_or(CaptureError::Missing { pid: tid, what: "credentials" })?;
         let handler = self.deliveries.handler(thread)?;
@@ -72,7 +77,7 @@ impl<'a, 'k> Reader<'a, 'k> {
             },
             pdeath_signal: thread.pdeath_signal()?,
             credentials: credentials(&cred, thread.atomic_flags()? & NO_NEW_PRIVS != 0)?,
-            seccomp: Seccomp::Disabled,
+            seccomp: filters.of(thread)?,
         })
     }
 
@@ -169,5 +174,6 @@ fn credentials(cred: &Cred<'_>, no_new_privs: bool) -> Result<Credentials, Kerne
         cap_ambient: cred.cap_ambient()?,
         securebits: cred.securebits()?,
         no_new_privs,
+        apparmor_profile: confinement::profile(cred)?,
     })
 }

@@ -13,9 +13,9 @@ use super::error::CaptureError;
 use super::obstacle::Obstacles;
 
 /// `CLOCK_*` that timers can be made on (`include/uapi/linux/time.h`).
-const REALTIME: i32 = 0;
-const MONOTONIC: i32 = 1;
-const BOOTTIME: i32 = 7;
+pub(super) const REALTIME: i32 = 0;
+pub(super) const MONOTONIC: i32 = 1;
+pub(super) const BOOTTIME: i32 = 7;
 const REALTIME_ALARM: i32 = 8;
 const BOOTTIME_ALARM: i32 = 9;
 const TAI: i32 = 11;
@@ -257,10 +257,10 @@ fn setting(
 
 /// `hrtimer_forward()`: the first expiry after now, and how many intervals away
 /// it is. The interval is not 0.
-fn forward(expires: u64, now: u64, interval: u64) -> (u64, u64) {
+pub(super) fn forward(expires: u64, now: u64, interval: u64) -> (u64, u64) {
     match now.checked_sub(expires) {
         Some(late) => {
-            let missed = late / interval.max(1) + 1;
+            let missed = (late / interval.max(1)).saturating_add(1);
             (expires.saturating_add(missed.saturating_mul(interval)), missed)
         }
         None => (expires, 0),
@@ -281,12 +281,12 @@ impl<'a, 'k> Now<'a, 'k> {
     /// What the clock shows that a timer's expiry is a time of.
     fn of_timer(&self, timer: &View<'_>, clock: i32) -> Result<u64, KernelError> {
         match clock {
-            REALTIME_ALARM => self.system(REALTIME),
-            BOOTTIME_ALARM => self.system(BOOTTIME),
+            REALTIME_ALARM => self.timekeeper.clock(REALTIME),
+            BOOTTIME_ALARM => self.timekeeper.clock(BOOTTIME),
             clock if clock >= 0 => {
                 // A relative time of CLOCK_REALTIME is one of CLOCK_MONOTONIC.
                 let base = timer.hrtimer()?.base()?;
-                self.system(base.map_or(Ok(clock), |base| base.clock())?)
+                self.timekeeper.clock(base.map_or(Ok(clock), |base| base.clock())?)
             }
             clock if clock & PER_THREAD == 0 => self.process_cpu(clock & WHICH),
             clock => {
@@ -300,16 +300,6 @@ impl<'a, 'k> Now<'a, 'k> {
                 Ok(0)
             }
         }
-    }
-
-    fn system(&self, clock: i32) -> Result<u64, KernelError> {
-        let offset = match clock {
-            REALTIME => self.timekeeper.offs_real()?,
-            BOOTTIME => self.timekeeper.offs_boot()?,
-            TAI => self.timekeeper.offs_tai()?,
-            _ => 0,
-        };
-        Ok(self.timekeeper.monotonic()?.wrapping_add(offset))
     }
 
     /// `cpu_clock_sample_group()`: kept apart while a timer is set, which may
@@ -374,7 +364,7 @@ fn set(expires: u64) -> Option<u64> {
     (expires != 0).then_some(expires)
 }
 
-fn interval_timer(expires: Option<u64>, now: u64, interval: u64) -> IntervalTimer {
+pub(super) fn interval_timer(expires: Option<u64>, now: u64, interval: u64) -> IntervalTimer {
     match expires {
         Some(expires) => IntervalTimer { remaining: expires.saturating_sub(now).max(1), interval },
         None => IntervalTimer { remaining: 0, interval },

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::output::{print, print_json};
 
-/// Measure saves on this machine, and write a report.
+/// Measure saves and restores on this machine, and write a report.
 ///
 /// VMs are booted for it with the project's qemu-scripts and ended afterwards.
 /// Each contestant runs in turn with the others, in alternating order, and what
@@ -69,6 +69,9 @@ enum SuiteArg {
     Neighbour,
     /// Time against memory, VM, processes, threads, descriptors, areas of memory.
     Growth,
+    /// Restores, by each way into the VM, against the CRIU in it with images in its
+    /// memory.
+    Restore,
 }
 
 impl From<SuiteArg> for Suite {
@@ -80,6 +83,7 @@ impl From<SuiteArg> for Suite {
             SuiteArg::Memory => Self::Memory,
             SuiteArg::Neighbour => Self::Neighbour,
             SuiteArg::Growth => Self::Growth,
+            SuiteArg::Restore => Self::Restore,
         }
     }
 }

@@ -28,6 +28,9 @@ pub struct Check {
     /// The process: its PID as root in the VM sees it.
     #[arg(short, long)]
     pid: Option<i32>,
+    /// As the job of a shell that is not saved with it.
+    #[arg(short = 'j', long, requires = "pid")]
+    shell_job: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -47,7 +50,8 @@ impl Check {
     pub fn run(self) -> Result<()> {
         // An obstacle of host or VM is what attaching fails by, and hides all
         // that lies behind it.
-        check(&self.vm.attach()?, self.pid, Limits::default(), self.json)
+        let limits = Limits { shell_job: self.shell_job, ..Limits::default() };
+        check(&self.vm.attach()?, self.pid, limits, self.json)
     }
 }
 

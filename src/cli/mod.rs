@@ -16,6 +16,7 @@ mod ps;
 mod restore;
 mod save;
 mod signal;
+mod size;
 mod thaw;
 
 use std::borrow::Cow;

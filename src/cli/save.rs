@@ -18,6 +18,7 @@ use super::AttachArgs;
 use super::check::check;
 use super::effort::EffortArgs;
 use super::output::{escaped, milliseconds, print, print_json};
+use super::size::size;
 
 /// Save a process and its descendants as images that criu restore accepts.
 ///
@@ -66,6 +67,18 @@ pub struct Save {
     /// the images. K, M and G stand for KiB, MiB and GiB.
     #[arg(long, value_name = "SIZE", default_value = "1M", value_parser = size)]
     ghost_limit: u64,
+    /// Take the job of a shell that is not saved with it. A restore gives it another
+    /// session and another terminal: `ovmigrate restore --tty`.
+    #[arg(short = 'j', long)]
+    shell_job: bool,
+    /// Have TCP connections come back closed, and those gone that wait to be
+    /// accepted. Without it they are refused.
+    #[arg(long)]
+    tcp_close: bool,
+    /// Leave out the cgroups of the process: restored, it is in the root. What of
+    /// them cannot be saved is no obstacle then.
+    #[arg(long)]
+    ignore_cgroups: bool,
     /// Whether pages go past the host's page cache.
     #[arg(long, value_enum, default_value_t)]
     direct: Direct,
@@ -105,16 +118,16 @@ enum How {
     Signal,
 }
 
-/// A number of bytes, as `64K`, in powers of 1024.
-pub(super) fn size(text: &str) -> Result<u64, parse_size::Error> {
-    parse_size::Config::new().with_binary().parse_size(text)
-}
-
 impl Save {
     pub fn run(self) -> Result<()> {
-        self.effort.pin()?;
+        self.effort.confine()?;
         let attachment = self.vm.attach()?;
-        let limits = Limits { ghost: self.ghost_limit };
+        let limits = Limits {
+            ghost: self.ghost_limit,
+            shell_job: self.shell_job,
+            tcp_close: self.tcp_close,
+            ignore_cgroups: self.ignore_cgroups,
+        };
         let Some(dir) = self.images_dir.as_ref().filter(|_| !self.dry_run) else {
             return check(&attachment, Some(self.pid), limits, self.json);
         };

@@ -43,6 +43,14 @@ pub enum ControlError {
         /// Its name.
         comm: String,
     },
+    /// The process cannot be given a controlling terminal.
+    #[error("process {pid} cannot get the controlling terminal of its session: {why}")]
+    NoTerminal {
+        /// The process.
+        pid: i32,
+        /// What is in the way.
+        why: &'static str,
+    },
     /// It did not take effect in time.
     #[error("process {pid} ({comm}) did not {goal} within {}: {why}", humantime::format_duration(*within))]
     TimedOut {

@@ -17,6 +17,7 @@
 //! | `kill` | the end of what is frozen or stopped |
 //! | `stop` | a tree held by SIGSTOP instead |
 //! | `signal` | STOP, CONT, KILL and the rest |
+//! | `terminal` | the controlling terminal of processes that have none yet |
 
 mod error;
 mod freeze;
@@ -27,6 +28,7 @@ mod pending;
 mod signal;
 mod stop;
 mod target;
+mod terminal;
 mod tree;
 mod wake;
 
@@ -37,4 +39,5 @@ pub use kill::kill_held;
 pub use signal::{Effect, send};
 pub use stop::{go_on, stop};
 pub use target::{Deadline, Target, is_trapped};
+pub use terminal::give_terminals;
 pub use tree::Tree;

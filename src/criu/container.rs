@@ -47,6 +47,11 @@ pub enum ImageKind {
     RemapFpath,
     GhostFile,
     Memfd,
+    SkQueues,
+    TtyInfo,
+    TtyData,
+    Cgroup,
+    Cpuinfo,
 }
 
 impl ImageKind {
@@ -70,6 +75,11 @@ impl ImageKind {
             Self::RemapFpath => 0x5913_3954,
             Self::GhostFile => 0x5258_3605,
             Self::Memfd => 0x4845_3499,
+            Self::SkQueues => 0x5626_4026,
+            Self::TtyInfo => 0x5945_3036,
+            Self::TtyData => 0x5941_3026,
+            Self::Cgroup => 0x5938_3330,
+            Self::Cpuinfo => 0x6140_4013,
         }
     }
 
@@ -95,6 +105,11 @@ impl ImageKind {
             Self::RemapFpath => "remap-fpath.img".into(),
             Self::GhostFile => format!("ghost-file-{id:x}.img"),
             Self::Memfd => "memfd.img".into(),
+            Self::SkQueues => "sk-queues.img".into(),
+            Self::TtyInfo => "tty-info.img".into(),
+            Self::TtyData => "tty-data.img".into(),
+            Self::Cgroup => "cgroup.img".into(),
+            Self::Cpuinfo => "cpuinfo.img".into(),
         }
     }
 

@@ -1,12 +1,14 @@
 //! `core-TID.img`: one thread, and for a leader its process.
 
 use super::EncodeError;
+use super::cgroup::set_id;
 use super::container::{ImageKind, ImageWriter};
 use super::proto;
+use super::seccomp::Filters;
 use super::{registers, timers};
 use crate::snapshot::{
-    AltStack, Credentials, KernelString, Mm, Process, ProcessState, Scheduling, Seccomp, SigHand,
-    SigInfo, Snapshot, Thread, Zombie,
+    AltStack, Credentials, KernelString, Mm, Process, ProcessState, Scheduling, SigHand, SigInfo,
+    Snapshot, Thread, Zombie,
 };
 
 /// Values of `task_core_entry.task_state`.
@@ -31,10 +33,8 @@ pub fn image(
     snapshot: &Snapshot,
     process: &Process,
     thread: &Thread,
+    filters: &Filters,
 ) -> Result<Vec<u8>, EncodeError> {
-    if thread.seccomp == Seccomp::Filter {
-        return Err(EncodeError::SeccompFilter { tid: thread.tid });
-    }
     let is_leader = thread.tid == process.pid;
     let task = is_leader.then(|| task_entry(snapshot, process, thread)).transpose()?;
     let mut image = ImageWriter::new(ImageKind::Core);
@@ -43,7 +43,7 @@ pub fn image(
         thread_info: Some(registers::thread_info(thread)),
         tc: task,
         ids: None,
-        thread_core: Some(thread_entry(thread, is_leader)),
+        thread_core: Some(thread_entry(process, thread, filters)),
     })?;
     Ok(image.finish())
 }
@@ -97,11 +97,14 @@ fn task_entry(
         child_subreaper: Some(process.child_subreaper),
         stop_signo,
         membarrier_registration_mask: membarrier_registrations(mm),
+        cg_set: process.cgroups.map(set_id),
         ..proto::TaskCoreEntry::default()
     })
 }
 
-fn thread_entry(thread: &Thread, is_leader: bool) -> proto::ThreadCoreEntry {
+fn thread_entry(process: &Process, thread: &Thread, filters: &Filters) -> proto::ThreadCoreEntry {
+    let is_leader = thread.tid == process.pid;
+    let (seccomp_mode, seccomp_filter) = filters.of_thread(process, thread.seccomp, is_leader);
     let AltStack { sp, size, flags } = thread.alt_stack;
     let Scheduling { policy, nice, rt_priority } = thread.scheduling;
     proto::ThreadCoreEntry {
@@ -116,11 +119,8 @@ fn thread_entry(thread: &Thread, is_leader: bool) -> proto::ThreadCoreEntry {
         pdeath_sig: (thread.pdeath_signal != 0).then_some(thread.pdeath_signal),
         signals_p: Some(signal_queue(&thread.pending)),
         creds: Some(credentials(&thread.credentials)),
-        seccomp_mode: match thread.seccomp {
-            Seccomp::Disabled => None,
-            Seccomp::Strict => Some(proto::SeccompMode::Strict as i32),
-            Seccomp::Filter => Some(proto::SeccompMode::Filter as i32),
-        },
+        seccomp_mode,
+        seccomp_filter,
         comm: Some(comm(&thread.comm)),
         rseq_entry: thread.rseq.map(|rseq| proto::RseqEntry {
             rseq_abi_pointer: rseq.address,
@@ -128,6 +128,8 @@ fn thread_entry(thread: &Thread, is_leader: bool) -> proto::ThreadCoreEntry {
             signature: rseq.signature,
             rseq_cs_pointer: None,
         }),
+        // CRIU 4 looks here, older ones at the process's.
+        cg_set: process.cgroups.map(set_id),
         ..proto::ThreadCoreEntry::default()
     }
 }
@@ -181,6 +183,7 @@ fn credentials(cred: &Credentials) -> proto::CredsEntry {
         groups: cred.groups.clone(),
         no_new_privs: Some(u32::from(cred.no_new_privs)),
         cap_amb: words(cred.cap_ambient),
+        lsm_profile: cred.apparmor_profile.clone(),
         ..proto::CredsEntry::default()
     }
 }

@@ -7,6 +7,7 @@ use super::container::{ImageKind, ImageWriter};
 use super::proto;
 use crate::snapshot::{
     FilePath, FsContext, Id, Mapped, OpenFile, OpenFileKind, Pipe, Process, SharedMemory, Snapshot,
+    Socket,
 };
 
 /// The number that root objects have; those of processes begin behind it.
@@ -67,8 +68,8 @@ pub enum FileUse {
     MappedMemory(Id<SharedMemory>),
     /// Opened by a process.
     Open(Id<OpenFile>),
-    /// The path of a FIFO that a process has opened.
-    FifoPath(Id<OpenFile>),
+    /// The path of a FIFO or terminal that a process has opened.
+    PathOf(Id<OpenFile>),
     /// Working directory.
     Cwd(Id<FsContext>),
     /// Root directory.
@@ -90,12 +91,18 @@ pub struct FileIds {
     uses: Vec<FileUse>,
     numbers: HashMap<FileUse, u32>,
     pipes: Vec<u32>,
+    sockets: Vec<u32>,
 }
 
 impl FileIds {
     /// Numbers from 1: files of address spaces, open files, directories.
     pub fn assign(snapshot: &Snapshot) -> Self {
-        let mut ids = Self { uses: Vec::new(), numbers: HashMap::new(), pipes: pipe_ids(snapshot) };
+        let mut ids = Self {
+            uses: Vec::new(),
+            numbers: HashMap::new(),
+            pipes: inode_ids(snapshot.pipes.iter().map(|(_, pipe)| pipe.ino)),
+            sockets: inode_ids(snapshot.sockets.iter().map(|(_, socket)| socket.ino)),
+        };
         for (_, mm) in snapshot.mms.iter() {
             ids.add(FileUse::Mapped(mm.exe));
             for vma in &mm.vmas {
@@ -106,8 +113,8 @@ impl FileIds {
         }
         for (file, open) in snapshot.files.iter() {
             ids.add(FileUse::Open(file));
-            if matches!(open.kind, OpenFileKind::Fifo { .. }) {
-                ids.add(FileUse::FifoPath(file));
+            if matches!(open.kind, OpenFileKind::Fifo { .. } | OpenFileKind::Terminal { .. }) {
+                ids.add(FileUse::PathOf(file));
             }
         }
         for (fs, _) in snapshot.fs_contexts.iter() {
@@ -138,16 +145,22 @@ impl FileIds {
     pub fn pipe(&self, pipe: Id<Pipe>) -> Result<u32, EncodeError> {
         self.pipes.get(pipe.index() as usize).copied().ok_or(EncodeError::Dangling("pipe"))
     }
+
+    /// The number of a socket, by which others refer to it.
+    pub fn socket(&self, socket: Id<Socket>) -> Result<u32, EncodeError> {
+        self.sockets.get(socket.index() as usize).copied().ok_or(EncodeError::Dangling("socket"))
+    }
 }
 
-/// The numbers of pipes and FIFOs: of their inodes, as CRIU has them, unless
-/// that is too large or there are FIFOs of one number on several file systems.
-fn pipe_ids(snapshot: &Snapshot) -> Vec<u32> {
-    let mut taken = HashSet::new();
+/// The numbers of pipes and FIFOs, or of sockets: of their inodes, as CRIU has
+/// them, unless that is too large or there are some of one number on several
+/// file systems. 0 stands for none.
+fn inode_ids(inodes: impl Iterator<Item = u64>) -> Vec<u32> {
+    let mut taken = HashSet::from([0]);
     let mut free = (1..=u32::MAX).rev();
     let mut id_of = |ino: u64| {
         let own = u32::try_from(ino).ok().filter(|id| taken.insert(*id));
         own.or_else(|| free.find(|id| taken.insert(*id))).unwrap_or(0)
     };
-    snapshot.pipes.iter().map(|(_, pipe)| id_of(pipe.ino)).collect()
+    inodes.map(&mut id_of).collect()
 }

@@ -4,9 +4,11 @@
 //! what one of them does not know it ignores, and the page count is in the
 //! field that all of them read.
 
+mod cgroup;
 mod check;
 mod container;
 mod core;
+mod cpuinfo;
 mod files;
 mod fs;
 mod ids;
@@ -29,11 +31,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use thiserror::Error;
 
+pub use cgroup::{AS_IT_IS, SUBTREE_CONTROL};
 pub use check::{CheckError, CheckOptions, Violation, check};
 pub use container::{
     ImageKind, ImageReader, ImageWriter, MAX_RECORD, ReadError, RecordTooLong, Records,
     pages_file_name,
 };
+pub use cpuinfo::instructions;
 use ids::FileIds;
 pub use set::{GhostImage, ImageSet, ProcessImages};
 pub use store::{ImageDirectory, ImageStore};
@@ -90,12 +94,6 @@ pub enum EncodeError {
     /// Something is too large for a record.
     #[error(transparent)]
     TooLong(#[from] RecordTooLong),
-    /// Seccomp filters are not part of a snapshot yet.
-    #[error("thread {tid} has seccomp filters, for which there is no image yet")]
-    SeccompFilter {
-        /// The thread.
-        tid: u32,
-    },
 }
 
 /// All images of a snapshot but the pages files. The inventory is the last:
@@ -108,12 +106,17 @@ pub fn images(snapshot: &Snapshot) -> Result<Vec<Image>, EncodeError> {
     let mut images = Images::default();
     images.add(ImageKind::Pstree, 0, pstree::image(snapshot)?);
     files::add_images(snapshot, &files, &mut images)?;
-    images.add(ImageKind::Seccomp, 0, seccomp::image()?);
+    let filters = seccomp::Filters::of(snapshot)?;
+    images.add(ImageKind::Seccomp, 0, filters.image()?);
+    if let Some(cgroups) = cgroup::image(snapshot)? {
+        images.add(ImageKind::Cgroup, 0, cgroups);
+    }
+    images.add(ImageKind::Cpuinfo, 0, cpuinfo::image(&snapshot.cpu)?);
     let timens = timens::INITIAL_NAMESPACE;
     images.add(ImageKind::Timens, timens, timens::image(snapshot.clocks)?);
     let mut tables = HashSet::new();
     for process in &snapshot.processes {
-        process_images(snapshot, process, &files, &mut images)?;
+        process_images(snapshot, process, &files, &filters, &mut images)?;
         if tables.insert(process.files) {
             let table = snapshot.fd_tables.get(process.files);
             let table = table.ok_or(EncodeError::Dangling("descriptor table"))?;
@@ -124,7 +127,7 @@ pub fn images(snapshot: &Snapshot) -> Result<Vec<Image>, EncodeError> {
     for zombie in &snapshot.zombies {
         images.add(ImageKind::Core, zombie.pid, core::zombie_image(zombie)?);
     }
-    images.add(ImageKind::Inventory, 0, inventory::image()?);
+    images.add(ImageKind::Inventory, 0, inventory::image(snapshot)?);
     Ok(images.0)
 }
 
@@ -132,13 +135,14 @@ fn process_images(
     snapshot: &Snapshot,
     process: &Process,
     files: &FileIds,
+    filters: &seccomp::Filters,
     images: &mut Images,
 ) -> Result<(), EncodeError> {
     let pid = process.pid;
     let mm = snapshot.mms.get(process.mm).ok_or(EncodeError::Dangling("mm"))?;
     images.add(ImageKind::Ids, pid, ids::image(process)?);
     for thread in &process.threads {
-        images.add(ImageKind::Core, thread.tid, core::image(snapshot, process, thread)?);
+        images.add(ImageKind::Core, thread.tid, core::image(snapshot, process, thread, filters)?);
     }
     images.add(ImageKind::Mm, pid, mm::image(mm, files)?);
     let pagemap = pagemap::of_mm(mm, pages_id::of_mm(process.mm), files)?;

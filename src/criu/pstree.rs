@@ -25,6 +25,7 @@ fn entry(process: &Process, is_root: bool) -> proto::PstreeEntry {
         pgid: process.pgid,
         sid: process.sid,
         threads: process.threads.iter().map(|thread| thread.tid).collect(),
+        has_terminal: process.has_terminal.then_some(true),
     }
 }
 
@@ -36,5 +37,6 @@ fn zombie_entry(zombie: &Zombie) -> proto::PstreeEntry {
         pgid: zombie.pgid,
         sid: zombie.sid,
         threads: vec![zombie.pid],
+        has_terminal: None,
     }
 }

@@ -1,11 +1,17 @@
 //! A snapshot for tests, with all that a set of images needs, and its images.
 
+mod named;
+mod raw;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::{PagesOwner, images, pages_files};
 use crate::snapshot::*;
+
+pub use named::with_names;
+pub use raw::with_raw_sockets;
 
 const USER_EXE: u64 = 0x40_0000;
 const USER_STACK: u64 = 0x7ffc_0000_0000;
@@ -67,7 +73,7 @@ fn thread(tid: u32) -> Thread {
     }
 }
 
-/// One process, PID 100, with a second thread 101.
+/// One process, PID 100, with a second thread 101 that has two seccomp filters.
 pub fn snapshot() -> Snapshot {
     let mut snapshot = Snapshot::default();
     let path = |path: &str, mode, size| FilePath {
@@ -137,6 +143,13 @@ pub fn snapshot() -> Snapshot {
         start: 10,
         len: None,
     }];
+    let filter = |count: usize| vec![6; 8 * count];
+    let filters = [(1, true), (3, false)].into_iter().fold(None, |prev, (count, log)| {
+        let filter = SeccompFilter { instructions: filter(count), log, prev };
+        Some(snapshot.seccomp_filters.push(filter))
+    });
+    let restricted =
+        Thread { seccomp: filters.map_or(Seccomp::Strict, Seccomp::Filter), ..thread(101) };
     let files = snapshot.fd_tables.push(FdTable { descriptors });
     let fs = snapshot.fs_contexts.push(FsContext { cwd: root, root, umask: 0o22 });
     let sighand = snapshot.sighands.push(SigHand::default());
@@ -150,7 +163,7 @@ pub fn snapshot() -> Snapshot {
         exit_code: 0,
         personality: 0,
         flags: 0x40_0000,
-        threads: vec![thread(100), thread(101)],
+        threads: vec![thread(100), restricted],
         mm,
         files,
         fs,
@@ -183,8 +196,10 @@ pub fn snapshot() -> Snapshot {
         ],
         rlimits: [ResourceLimit::default(); RESOURCES],
         oom_score_adj: 0,
+        has_terminal: false,
         child_subreaper: false,
         login_uid: Some(u32::MAX),
+        cgroups: None,
     });
     snapshot.clocks = Clocks { monotonic: 676_725_254_841, boottime: 676_725_287_941 };
     snapshot
@@ -297,6 +312,145 @@ pub fn sharing() -> Snapshot {
     let file = MappedFile { file: Mapped::Memory(memory), writable: true };
     let mapping = vma(SHARED, 3, 3, VmaKind::FileShared(file));
     mm.vmas.push(Vma { offset: PAGE_SIZE, ..mapping });
+    snapshot
+}
+
+/// The same process in a cgroup of version 2.
+pub fn with_cgroups() -> Snapshot {
+    let mut snapshot = snapshot();
+    let cgroup = |path: &str, subtree_control: &[&str], parameters: &[(&str, &str)]| Cgroup {
+        path: path.into(),
+        mode: 0o40_755,
+        uid: 0,
+        gid: 0,
+        subtree_control: subtree_control.iter().map(ToString::to_string).collect(),
+        parameters: parameters
+            .iter()
+            .map(|(name, value)| CgroupParameter {
+                name: (*name).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect(),
+    };
+    snapshot.cgroup_hierarchies.push(CgroupHierarchy {
+        name: String::new(),
+        cgroups: vec![
+            cgroup("/", &["cpuset"], &[]),
+            cgroup("/group", &[], &[("cpuset.cpus", "0-1"), ("pids.max", "7")]),
+            cgroup("/group/below", &[], &[]),
+        ],
+    });
+    let set = CgroupSet { paths: vec!["/group/below".into()] };
+    snapshot.processes[0].cgroups = Some(snapshot.cgroup_sets.push(set));
+    snapshot
+}
+
+/// The same process with sockets: 21 and 22 are a pair, with bytes and the
+/// descriptors 0 and 22 in flight to 21; the peer of 23 was closed. 24 listens
+/// over IPv6, 25 is connected over IPv4.
+pub fn with_sockets() -> Snapshot {
+    let mut snapshot = snapshot();
+    let root = snapshot.processes[0].clone();
+    let null = snapshot.fd_tables.get(root.files).expect("a table").descriptors[0].file;
+    let options = SocketOptions { sndbuf: 212_992, rcvbuf: 212_992, ..SocketOptions::default() };
+    for (ino, kind, shutdown, peer) in [
+        (501, SocketKind::STREAM, 0, Some(1)),
+        (502, SocketKind::STREAM, 0, Some(0)),
+        (503, SocketKind::SEQPACKET, 3, None),
+    ] {
+        let peer = peer.map(Id::new);
+        let socket = snapshot.sockets.push(Socket {
+            ino,
+            kind,
+            state: SocketState::ESTABLISHED,
+            shutdown,
+            options: options.clone(),
+            family: SocketFamily::Unix(UnixSocket { peer, ..UnixSocket::default() }),
+        });
+        let kind = OpenFileKind::Socket { socket };
+        let owner = FileOwner::default();
+        let file = snapshot.files.push(OpenFile { flags: 0o4002, owner, kind });
+        let table = snapshot.fd_tables.get_mut(root.files).expect("a table");
+        table.descriptors.push(Descriptor { fd: ino as u32 - 480, cloexec: false, file });
+    }
+    for (ino, kind, state, protocol, source, destination) in [
+        (504, SocketKind::STREAM, SocketState::LISTEN, 6, "[::1]:80", "[::]:0"),
+        (505, SocketKind::DGRAM, SocketState::ESTABLISHED, 17, "127.0.0.1:2000", "127.0.0.1:53"),
+    ] {
+        let inet = InetSocket {
+            protocol,
+            source: source.parse().expect("an address"),
+            destination: destination.parse().expect("an address"),
+            backlog: 128,
+            v6only: true,
+            freebind: false,
+            pktinfo: false,
+            tos: 0,
+            ttl: None,
+            tcp: TcpOptions { keepidle: Some(60), ..TcpOptions::default() },
+            raw: None,
+        };
+        let (options, family) = (options.clone(), SocketFamily::Inet(inet));
+        let socket =
+            snapshot.sockets.push(Socket { ino, kind, state, shutdown: 0, options, family });
+        let kind = OpenFileKind::Socket { socket };
+        let file = snapshot.files.push(OpenFile { flags: 2, owner: FileOwner::default(), kind });
+        let table = snapshot.fd_tables.get_mut(root.files).expect("a table");
+        table.descriptors.push(Descriptor { fd: ino as u32 - 480, cloexec: false, file });
+    }
+    let second = snapshot.fd_tables.get(root.files).expect("a table").descriptors[10].file;
+    let first = snapshot.sockets.get_mut(Id::new(0)).expect("a socket");
+    let SocketFamily::Unix(unix) = &mut first.family else { panic!("a Unix socket") };
+    unix.queue = vec![
+        Packet { data: b"bytes".into(), files: Vec::new() },
+        Packet { data: b"more".into(), files: vec![null, second] },
+    ];
+    snapshot
+}
+
+/// The same process with the pseudoterminal 3, which controls its session: the
+/// other end as 20 and 21, opened twice, with locked settings, `/dev/tty` as 22 and
+/// the master as 23. Something waits at both ends.
+pub fn terminals() -> Snapshot {
+    let mut snapshot = snapshot();
+    let settings = TerminalSettings {
+        termios: Termios { iflag: 0o2400, cc: [4; CONTROL_CHARACTERS], ..Termios::default() },
+        termios_locked: Termios { lflag: 0o10, ..Termios::default() },
+        winsize: WindowSize { rows: 24, columns: 80, width: 640, height: 480 },
+    };
+    let mut opened = Vec::new();
+    for (kind, path, rdev, times) in [
+        (TerminalKind::PtySlave { index: 3 }, "/dev/pts/3", 0x8803, 2),
+        (TerminalKind::Controlling, "/dev/tty", 0x500, 1),
+        (TerminalKind::PtyMaster { index: 3 }, "/dev/ptmx", 0x502, 1),
+    ] {
+        let is_slave = matches!(kind, TerminalKind::PtySlave { .. });
+        let terminal = snapshot.terminals.push(Terminal {
+            kind,
+            rdev,
+            dev: 22,
+            uid: 0,
+            gid: 5,
+            session: if is_slave { 0 } else { 100 },
+            foreground: if is_slave { 0 } else { 100 },
+            locked: false,
+            packet_mode: false,
+            settings: Some(settings),
+            unread: if rdev == 0x500 { Vec::new() } else { b"unread".into() },
+        });
+        let mode = 0o20_620;
+        let path = FilePath { path: path.into(), mode, size: 0, dev: 22, ino: 6, ghost: None };
+        let path = snapshot.paths.push(path);
+        let kind = OpenFileKind::Terminal { terminal, path };
+        opened.extend((0..times).map(|_| kind.clone()));
+    }
+    let root = &snapshot.processes[0];
+    let table = snapshot.fd_tables.get_mut(root.files).expect("a table");
+    for (fd, kind) in (20..).zip(opened) {
+        let file = OpenFile { flags: 0o100_002, owner: FileOwner::default(), kind };
+        let file = snapshot.files.push(file);
+        table.descriptors.push(Descriptor { fd, cloexec: false, file });
+    }
     snapshot
 }
 

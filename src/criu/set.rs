@@ -20,6 +20,8 @@ pub struct ImageSet {
     pub processes: Vec<ProcessImages>,
     /// Open files by ID.
     pub files: BTreeMap<u32, proto::FileEntry>,
+    /// Their IDs, in the order of `files.img`.
+    pub files_in_order: Vec<u32>,
     /// What pipes hold.
     pub pipes_data: Vec<proto::PipeDataEntry>,
     /// What FIFOs hold.
@@ -30,10 +32,20 @@ pub struct ImageSet {
     pub ghosts: BTreeMap<u32, GhostImage>,
     /// Shared memory by inode ID.
     pub memories: BTreeMap<u64, proto::MemfdInodeEntry>,
+    /// What sockets have received and nobody has taken, in order.
+    pub sk_queues: Vec<proto::SkPacketEntry>,
+    /// Terminals, in the order of their records.
+    pub terminals: Vec<proto::TtyInfoEntry>,
+    /// What waits to be read from them.
+    pub terminal_data: Vec<proto::TtyDataEntry>,
     /// Locks on files.
     pub locks: Vec<proto::FileLockEntry>,
-    /// Number of seccomp filters.
-    pub seccomp_filters: usize,
+    /// Seccomp filters.
+    pub seccomp_filters: Vec<proto::SeccompFilter>,
+    /// Cgroups, where any process is not in the root.
+    pub cgroup: Option<proto::CgroupEntry>,
+    /// The CPU of the source.
+    pub cpuinfo: Option<proto::CpuinfoEntry>,
     /// Clocks at the dump.
     pub timens: Option<proto::TimensEntry>,
 }
@@ -112,18 +124,26 @@ impl ImageSet {
     /// empty.
     pub(super) fn read(store: &dyn ImageStore, findings: &mut Findings) -> Self {
         let mut reader = SetReader { store, findings };
+        let inventory = reader.one(ImageKind::Inventory, 0);
+        let (files, files_in_order) = reader.files();
         let mut set = Self {
-            inventory: reader.one(ImageKind::Inventory, 0),
-            files: reader.files(),
-            pipes_data: reader.pipe_data(ImageKind::PipesData),
-            fifo_data: reader.pipe_data(ImageKind::FifoData),
+            inventory,
+            files,
+            files_in_order,
+            pipes_data: reader.with_payloads(ImageKind::PipesData, pipe_bytes),
+            fifo_data: reader.with_payloads(ImageKind::FifoData, pipe_bytes),
+            sk_queues: reader.with_payloads(ImageKind::SkQueues, packet_bytes),
             remaps: reader.all_if_there(ImageKind::RemapFpath, 0),
             ghosts: BTreeMap::new(),
             memories: reader.memories(),
+            terminals: reader.all_if_there(ImageKind::TtyInfo, 0),
+            terminal_data: reader.all_if_there(ImageKind::TtyData, 0),
             locks: reader.all_if_there(ImageKind::FileLocks, 0),
             seccomp_filters: reader
                 .optional::<proto::SeccompEntry>(ImageKind::Seccomp, 0)
-                .map_or(0, |entry| entry.seccomp_filters.len()),
+                .map_or_else(Vec::new, |entry| entry.seccomp_filters),
+            cgroup: reader.optional(ImageKind::Cgroup, 0),
+            cpuinfo: reader.optional(ImageKind::Cpuinfo, 0),
             timens: reader.optional(ImageKind::Timens, timens::INITIAL_NAMESPACE),
             processes: Vec::new(),
         };
@@ -175,16 +195,17 @@ impl SetReader<'_> {
         process
     }
 
-    fn files(&mut self) -> BTreeMap<u32, proto::FileEntry> {
-        let mut files = BTreeMap::new();
+    fn files(&mut self) -> (BTreeMap<u32, proto::FileEntry>, Vec<u32>) {
+        let (mut files, mut in_order) = (BTreeMap::new(), Vec::new());
         for file in self.all::<proto::FileEntry>(ImageKind::Files, 0) {
             let id = file.id;
+            in_order.push(id);
             if files.insert(id, file).is_some() {
                 let image = ImageKind::Files.file_name(0);
                 self.findings.add(Violation::new(image, None, "id", format!("{id} is not unique")));
             }
         }
-        files
+        (files, in_order)
     }
 
     fn memories(&mut self) -> BTreeMap<u64, proto::MemfdInodeEntry> {
@@ -201,14 +222,18 @@ impl SetReader<'_> {
     }
 
     /// The records of an image that may be absent, the data behind each of
-    /// them passed over.
-    fn pipe_data(&mut self, kind: ImageKind) -> Vec<proto::PipeDataEntry> {
+    /// them passed over: so many `bytes`.
+    fn with_payloads<M: Message + Default>(
+        &mut self,
+        kind: ImageKind,
+        bytes: fn(&M) -> u32,
+    ) -> Vec<M> {
         let name = kind.file_name(0);
         let read = || -> Result<Vec<_>, ReadError> {
             let mut entries = Vec::new();
             let Some(mut reader) = open(self.store, kind, &name)? else { return Ok(entries) };
-            while let Some(entry) = reader.next_record::<proto::PipeDataEntry>()? {
-                reader.skip_payload(u64::from(entry.bytes))?;
+            while let Some(entry) = reader.next_record::<M>()? {
+                reader.skip_payload(u64::from(bytes(&entry)))?;
                 entries.push(entry);
             }
             Ok(entries)
@@ -290,6 +315,14 @@ impl SetReader<'_> {
             Some(Vec::new())
         })
     }
+}
+
+fn pipe_bytes(entry: &proto::PipeDataEntry) -> u32 {
+    entry.bytes
+}
+
+fn packet_bytes(entry: &proto::SkPacketEntry) -> u32 {
+    entry.length
 }
 
 /// Opens an image; `None` when it is not there.

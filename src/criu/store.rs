@@ -1,10 +1,14 @@
 //! Where a set of images lies, for those who read it.
+//!
+//! A pages file may lie there compressed, which those who read it do not notice.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use crate::pack::{Compression, SeekTable, Unpacked};
 
 /// Images that can be read by name.
 pub trait ImageStore {
@@ -43,26 +47,52 @@ impl ImageDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Where an image lies compressed, and how; `None` where it does not.
+    pub fn packed(&self, name: &str) -> Option<(PathBuf, Compression)> {
+        let plain = self.path.join(name);
+        if is_file(&plain).unwrap_or(true) {
+            return None;
+        }
+        let packed = Compression::ALL.into_iter().map(|way| (way.path_of(&plain), way));
+        packed.into_iter().find(|(path, _)| is_file(path).unwrap_or(false))
+    }
 }
 
 impl ImageStore for ImageDirectory {
     fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        if let Some((path, _)) = self.packed(name) {
+            return SeekTable::read(&File::open(path)?).map(|table| Some(table.unpacked()));
+        }
         let metadata = if_found(std::fs::metadata(self.path.join(name)))?;
         Ok(metadata.filter(|metadata| metadata.is_file()).map(|metadata| metadata.len()))
     }
 
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + '_>>> {
+        if let Some((path, way)) = self.packed(name) {
+            return Ok(Some(Box::new(Unpacked::open(&path, way)?)));
+        }
+        let path = self.path.join(name);
         // What is no regular file could block or never end.
-        if self.size(name)?.is_none() {
+        if !is_file(&path)? {
             return Ok(None);
         }
-        let file = if_found(File::open(self.path.join(name)))?;
+        let file = if_found(File::open(path))?;
         Ok(file.map(|file| Box::new(BufReader::new(file)) as Box<dyn Read>))
     }
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        File::open(self.path.join(name))?.read_exact_at(buffer, offset)
+        let Some((path, way)) = self.packed(name) else {
+            return File::open(self.path.join(name))?.read_exact_at(buffer, offset);
+        };
+        let mut unpacked = Unpacked::open(&path, way)?;
+        unpacked.skip(offset)?;
+        unpacked.read_exact(buffer)
     }
+}
+
+fn is_file(path: &Path) -> io::Result<bool> {
+    Ok(if_found(std::fs::metadata(path))?.is_some_and(|metadata| metadata.is_file()))
 }
 
 fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -4,11 +4,12 @@
 //! set needs is compared with the version that is to restore it. What a process
 //! has by default, and a restored one as well, needs nothing.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
 use super::core::task_state;
-use super::proto::{FdTypes, MemfdInodeEntry, TaskCoreEntry, ThreadCoreEntry};
+use super::proto::{FdTypes, InetSkEntry, MemfdInodeEntry, TaskCoreEntry, ThreadCoreEntry};
 use super::set::{ImageSet, ProcessImages};
 use super::vma::areas_and_guards;
 
@@ -72,7 +73,7 @@ const MEMFD_MODE: u32 = 0o100_777;
 const SIGSTOP: u32 = 19;
 
 /// Fields that older versions skip.
-static FIELDS: [Field; 7] = [
+static FIELDS: [Field; 12] = [
     Field {
         what: "the signal that it was stopped by",
         path: "tc.stop_signo",
@@ -81,6 +82,61 @@ static FIELDS: [Field; 7] = [
             task(process, |task| {
                 let stopped = task.task_state == task_state::STOPPED;
                 stopped && task.stop_signo.is_some_and(|signal| signal != SIGSTOP)
+            })
+        },
+    },
+    Field {
+        // Before, nobody sends them (`find_queuer_for()`, `criu/sk-unix.c`).
+        what: "descriptors in flight to a socket whose peer was closed, or that has none",
+        path: "sk_packet.scm",
+        since: CriuVersion::new(3, 18),
+        used: |set, process| {
+            let packets = set.sk_queues.iter().filter(|packet| !packet.scm.is_empty());
+            let to: HashSet<u32> = packets.map(|packet| packet.id_for).collect();
+            let socket = |id| set.files.get(&id)?.usk.as_ref();
+            process.fdinfo.iter().any(|fd| {
+                to.contains(&fd.id) && socket(fd.id).is_some_and(|socket| socket.peer == 0)
+            })
+        },
+    },
+    Field {
+        what: "IP_PKTINFO of its sockets",
+        path: "inet_sk.ip_opts.pktinfo",
+        since: CriuVersion::new(3, 18),
+        used: |set, process| {
+            inet_sockets(set, process, |inet| {
+                inet.ip_opts.as_ref().is_some_and(|options| options.pktinfo == Some(true))
+            })
+        },
+    },
+    Field {
+        what: "IP_TOS of its sockets",
+        path: "inet_sk.ip_opts.tos",
+        since: CriuVersion::new(3, 19),
+        used: |set, process| {
+            inet_sockets(set, process, |inet| {
+                inet.ip_opts.as_ref().is_some_and(|options| options.tos.unwrap_or_default() != 0)
+            })
+        },
+    },
+    Field {
+        what: "IP_TTL of its sockets",
+        path: "inet_sk.ip_opts.ttl",
+        since: CriuVersion::new(4, 0),
+        used: |set, process| {
+            inet_sockets(set, process, |inet| {
+                inet.ip_opts.as_ref().is_some_and(|options| options.ttl.is_some())
+            })
+        },
+    },
+    Field {
+        what: "TCP_NODELAY or TCP_CORK of its sockets",
+        path: "inet_sk.tcp_opts",
+        since: CriuVersion::new(4, 0),
+        used: |set, process| {
+            inet_sockets(set, process, |inet| {
+                let options = inet.tcp_opts.as_ref();
+                options.is_some_and(|tcp| tcp.nodelay == Some(true) || tcp.cork == Some(true))
             })
         },
     },
@@ -145,6 +201,16 @@ fn threads(process: &ProcessImages, holds: impl Fn(&ThreadCoreEntry) -> bool) ->
     process.cores.values().filter_map(|core| core.thread_core.as_ref()).any(holds)
 }
 
+/// Sockets over IPv4 and IPv6 that a process has open.
+fn inet_sockets(
+    set: &ImageSet,
+    process: &ProcessImages,
+    holds: impl Fn(&InetSkEntry) -> bool,
+) -> bool {
+    let socket = |id| set.files.get(&id)?.isk.as_ref();
+    process.fdinfo.iter().filter_map(|fd| socket(fd.id)).any(holds)
+}
+
 /// Something of a process that needs a version of CRIU.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Need {
@@ -185,7 +251,9 @@ impl ImageSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::criu::proto::FdinfoEntry;
+    use crate::criu::proto::{
+        FdinfoEntry, FileEntry, IpOptsEntry, ScmEntry, SkPacketEntry, TcpOptsEntry, UnixSkEntry,
+    };
     use crate::criu::sample;
     use crate::criu::vma::guard;
     use crate::criu::{CheckOptions, check};
@@ -213,14 +281,35 @@ mod tests {
         assert_eq!(sample().needs(), []);
     }
 
+    /// Gives the process a socket.
+    fn inet(set: &mut ImageSet, f: impl Fn(&mut InetSkEntry)) {
+        let (ip_opts, tcp_opts) = (Some(IpOptsEntry::default()), Some(TcpOptsEntry::default()));
+        let mut inet = InetSkEntry { id: 98, ip_opts, tcp_opts, ..InetSkEntry::default() };
+        f(&mut inet);
+        set.files.insert(98, FileEntry { isk: Some(inet), ..FileEntry::default() });
+        set.processes[0].fdinfo.push(FdinfoEntry { id: 98, ..FdinfoEntry::default() });
+    }
+
     #[test]
     fn each_field_is_found_where_it_is_used() {
-        let uses: [fn(&mut ImageSet); 7] = [
+        let uses: [fn(&mut ImageSet); 12] = [
             |set| {
                 let process = &mut set.processes[0];
                 let task = process.cores.get_mut(&100).unwrap().tc.as_mut().unwrap();
                 (task.task_state, task.stop_signo) = (task_state::STOPPED, Some(20));
             },
+            |set| {
+                let scm = vec![ScmEntry { r#type: 1, rights: vec![1] }];
+                let unix = UnixSkEntry { id: 99, ino: 7, ..UnixSkEntry::default() };
+                let usk = Some(unix);
+                set.files.insert(99, FileEntry { usk, ..FileEntry::default() });
+                set.sk_queues.push(SkPacketEntry { id_for: 99, length: 1, scm });
+                set.processes[0].fdinfo.push(FdinfoEntry { id: 99, ..FdinfoEntry::default() });
+            },
+            |set| inet(set, |inet| inet.ip_opts.as_mut().unwrap().pktinfo = Some(true)),
+            |set| inet(set, |inet| inet.ip_opts.as_mut().unwrap().tos = Some(16)),
+            |set| inet(set, |inet| inet.ip_opts.as_mut().unwrap().ttl = Some(9)),
+            |set| inet(set, |inet| inet.tcp_opts.as_mut().unwrap().nodelay = Some(true)),
             |set| {
                 let process = &mut set.processes[0];
                 let task = process.cores.get_mut(&100).unwrap().tc.as_mut().unwrap();

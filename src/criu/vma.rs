@@ -105,13 +105,16 @@ pub fn areas_and_guards(mm: &proto::MmEntry) -> (&[proto::VmaEntry], &[proto::Vm
 }
 
 fn status(kind: VmaKind) -> u32 {
-    use status::{ANON_PRIVATE, FILE_PRIVATE, FILE_SHARED, HEAP, REGULAR, VDSO, VSYSCALL, VVAR};
+    use status::{
+        AIO_RING, ANON_PRIVATE, FILE_PRIVATE, FILE_SHARED, HEAP, REGULAR, VDSO, VSYSCALL, VVAR,
+    };
     match kind {
         // The stack is known by its MAP_GROWSDOWN.
         VmaKind::Anonymous | VmaKind::Stack => REGULAR | ANON_PRIVATE,
         VmaKind::Heap => REGULAR | ANON_PRIVATE | HEAP,
         VmaKind::FilePrivate(_) => REGULAR | FILE_PRIVATE,
         VmaKind::FileShared(_) => REGULAR | FILE_SHARED,
+        VmaKind::AioRing => AIO_RING,
         VmaKind::Vdso => REGULAR | ANON_PRIVATE | VDSO,
         VmaKind::Vvar => REGULAR | ANON_PRIVATE | VVAR,
         VmaKind::Vsyscall => ANON_PRIVATE | VSYSCALL,
@@ -128,7 +131,7 @@ fn memfd(file: Option<MappedFile>) -> u32 {
 fn flags(vma: &Vma) -> u32 {
     let kind = match vma.kind {
         VmaKind::FilePrivate(_) => map::PRIVATE,
-        VmaKind::FileShared(_) => map::SHARED,
+        VmaKind::FileShared(_) | VmaKind::AioRing => map::SHARED,
         // As CRIU writes it since 4.2.
         _ if vma.flags.contains(VmaFlags::DROPPABLE) => map::DROPPABLE | map::ANONYMOUS,
         _ => map::PRIVATE | map::ANONYMOUS,

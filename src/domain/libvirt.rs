@@ -7,7 +7,7 @@
 
 mod library;
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -165,10 +165,23 @@ impl LibvirtDomain {
 
     /// Runs a command of QEMU's monitor.
     pub fn command(&self, (command, arguments): &Command<'_>) -> Result<Result<Value>> {
-        let request = json!({ "execute": command, "arguments": arguments }).to_string();
-        let answer = self.domain.monitor_command(&request).map_err(|e| self.failed(&e))?;
-        let answer = serde_json::from_str(&answer)
-            .map_err(|e| DomainError::protocol(command.to_string(), e.to_string()))?;
+        let answer = self.domain.monitor_command(&request(command, arguments));
+        self.outcome(command, answer)
+    }
+
+    /// The same with a descriptor for QEMU.
+    fn command_with(
+        &self,
+        (command, arguments): &Command<'_>,
+        fd: BorrowedFd<'_>,
+    ) -> Result<Result<Value>> {
+        let answer = self.domain.monitor_command_with(&request(command, arguments), fd);
+        self.outcome(command, answer)
+    }
+
+    fn outcome(&self, command: &str, answer: Result<String, Error>) -> Result<Result<Value>> {
+        let answer = serde_json::from_str(&answer.map_err(|e| self.failed(&e))?)
+            .map_err(|e| DomainError::protocol(command.to_owned(), e.to_string()))?;
         Ok(outcome(command, answer))
     }
 
@@ -239,6 +252,11 @@ impl LibvirtMonitor {
         commands.iter().map(|command| self.domain.command(command)).collect()
     }
 
+    /// Runs a command that QEMU gets a descriptor with.
+    pub fn execute_with(&self, command: &Command<'_>, fd: BorrowedFd<'_>) -> Result<Value> {
+        self.domain.command_with(command, fd)?
+    }
+
     /// Continues the vCPUs.
     pub fn cont(&self) -> Result<()> {
         self.domain.resume()
@@ -287,6 +305,11 @@ impl LibvirtMonitor {
             }
         }
     }
+}
+
+/// A command as QEMU takes it.
+fn request(command: &str, arguments: &Value) -> String {
+    json!({ "execute": command, "arguments": arguments }).to_string()
 }
 
 fn libvirt_error(uri: &str, error: &Error) -> DomainError {

@@ -5,16 +5,8 @@ use crate::kernel::KernelError;
 use crate::memory::GuestVirt;
 
 use super::cred::Cred;
+use super::lsm::{LsmBlobSizes, part};
 use super::view::Struct;
-
-kernel_struct! {
-    /// Where a security module has its part of other structures:
-    /// `struct lsm_blob_sizes`.
-    (optional) pub struct LsmBlobSizes: "lsm_blob_sizes" {
-        /// Offset of its part in what `cred.security` points to.
-        cred: u32 = ["lbs_cred"],
-    }
-}
 
 kernel_struct! {
     /// Landlock's part of credentials: `struct landlock_cred_security`, since
@@ -33,20 +25,11 @@ impl Cred<'_> {
     /// Where guest memory cannot be read.
     pub fn is_restricted_by_landlock(&self) -> Result<bool, KernelError> {
         let kernel = self.kernel();
-        let (Some(sizes), Some(initialized)) =
-            (kernel.symbol("landlock_blob_sizes"), kernel.symbol("landlock_initialized"))
-        else {
-            return Ok(false);
-        };
-        // Where it is built in and switched off, no offset was ever assigned.
-        let mut is_on = [0];
-        kernel.read(initialized, &mut is_on)?;
-        let security = self.security()?;
-        if is_on == [0] || security.is_null() {
-            return Ok(false);
+        let sizes = LsmBlobSizes::of(kernel, "landlock_blob_sizes", "landlock_initialized")?;
+        let Some(sizes) = sizes else { return Ok(false) };
+        match part(self.security()?, sizes.cred()?) {
+            Some(part) => Ok(!LandlockCred::at(kernel, part)?.domain()?.is_null()),
+            None => Ok(false),
         }
-        let offset = LsmBlobSizes::at(kernel, sizes)?.cred()?;
-        let part = LandlockCred::at(kernel, security.wrapping_add(u64::from(offset)))?;
-        Ok(!part.domain()?.is_null())
     }
 }

@@ -3,6 +3,7 @@
 use crate::kernel::KernelError;
 use crate::memory::{AddressSpace, GuestVirt};
 
+use super::aio::KioctxTable;
 use super::file::File;
 use super::maple_tree::MapleTree;
 use super::percpu_counter::PercpuCounter;
@@ -70,10 +71,12 @@ kernel_struct! {
         vdso_image: Ptr<VdsoImage<'k>> = ["context.vdso_image"],
         /// The local descriptor table, if there is one.
         ldt: GuestVirt = ["context.ldt"],
+        /// Protection keys that are allocated, one bit each; the first always is.
+        pkey_allocation_map: u32 = ?["context.pkey_allocation_map"],
         /// The executable.
         exe_file: Ptr<File<'k>> = ["exe_file"],
         /// AIO contexts, if there are any.
-        ioctx_table: GuestVirt = ["ioctx_table"],
+        ioctx_table: Ptr<KioctxTable<'k>> = ["ioctx_table"],
         /// Resident pages by kind: a [`MmRssStat`] up to 6.1, later
         /// `struct percpu_counter[4]`.
         rss_stat: Raw = ["rss_stat"],

@@ -1,11 +1,16 @@
 //! Mounted file systems.
 
+use std::collections::HashSet;
+
 use crate::kernel::KernelError;
 use crate::memory::GuestVirt;
 
 use super::list::ListHead;
 use super::path::{Dentry, SuperBlock};
 use super::view::{Embedded, Ptr, Struct};
+
+/// Most mounts of a namespace (`fs.mount-max`).
+const MAX_MOUNTS: usize = 100_000;
 
 kernel_struct! {
     /// A mounted file system, or a part of one: `struct mount`.
@@ -20,6 +25,8 @@ kernel_struct! {
         mounts: Embedded<ListHead<'k>> = ["mnt_mounts"],
         /// Its place among those that are mounted on the same.
         child: Embedded<ListHead<'k>> = ["mnt_child"],
+        /// All marks that watch it; null where there are none.
+        watchers: GuestVirt = ["mnt_fsnotify_marks"],
     }
 }
 
@@ -34,6 +41,33 @@ kernel_struct! {
 }
 
 impl<'k> Mount<'k> {
+    /// It and all that is mounted below it.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] for more than a kernel allows; errors of the
+    /// walk.
+    pub fn all(self) -> Result<Vec<Self>, KernelError> {
+        let corrupt = |why: String| {
+            Err(KernelError::Corrupt { what: "mount".into(), addr: self.addr(), why })
+        };
+        let (mut all, mut known) = (vec![self], HashSet::from([self.addr()]));
+        let mut looked_at = 0;
+        while let Some(mount) = all.get(looked_at) {
+            looked_at += 1;
+            for (_, child) in mount.mounted_on_it()? {
+                if !known.insert(child.addr()) {
+                    return corrupt(format!("{} is mounted twice below it", child.addr()));
+                }
+                all.push(child);
+            }
+            if all.len() > MAX_MOUNTS {
+                return corrupt(format!("more than {MAX_MOUNTS} are mounted below it"));
+            }
+        }
+        Ok(all)
+    }
+
     /// What is mounted on this mount itself, each with the address of the
     /// dentry that it hides.
     ///

@@ -29,12 +29,26 @@ namespaces! {
     NetNamespace: "net",
     /// A cgroup namespace: `struct cgroup_namespace`.
     CgroupNamespace: "cgroup_namespace",
-    /// A time namespace: `struct time_namespace`.
-    TimeNamespace: "time_namespace",
     /// A PID namespace: `struct pid_namespace`.
     PidNamespace: "pid_namespace",
     /// A user namespace: `struct user_namespace`.
     UserNamespace: "user_namespace",
+}
+
+kernel_struct! {
+    /// A time namespace: `struct time_namespace`.
+    pub struct TimeNamespace: "time_namespace" {
+        /// What all kinds of namespace have.
+        ns: Embedded<NsCommon<'k>> = ["ns"],
+        /// How far `CLOCK_MONOTONIC` is ahead of that outside, in seconds.
+        monotonic_seconds: i64 = ["offsets.monotonic.tv_sec"],
+        /// Nanoseconds beside them.
+        monotonic_nanoseconds: i64 = ["offsets.monotonic.tv_nsec"],
+        /// The same of `CLOCK_BOOTTIME`.
+        boottime_seconds: i64 = ["offsets.boottime.tv_sec"],
+        /// Nanoseconds beside them.
+        boottime_nanoseconds: i64 = ["offsets.boottime.tv_nsec"],
+    }
 }
 
 kernel_struct! {
@@ -52,6 +66,37 @@ kernel_struct! {
     pub struct ProcNsOperations: "proc_ns_operations" {
         /// Address of its name.
         raw_name: GuestVirt = ["name"],
+    }
+}
+
+impl TimeNamespace<'_> {
+    /// What `CLOCK_MONOTONIC` shows in it, in nanoseconds, where it is `outside` in the
+    /// initial one.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] for a clock that does not fit in 64 bits.
+    pub fn monotonic(&self, outside: u64) -> Result<u64, KernelError> {
+        self.clock(outside, self.monotonic_seconds()?, self.monotonic_nanoseconds()?)
+    }
+
+    /// The same of `CLOCK_BOOTTIME`.
+    ///
+    /// # Errors
+    ///
+    /// As [`monotonic`](Self::monotonic).
+    pub fn boottime(&self, outside: u64) -> Result<u64, KernelError> {
+        self.clock(outside, self.boottime_seconds()?, self.boottime_nanoseconds()?)
+    }
+
+    fn clock(&self, outside: u64, seconds: i64, nanoseconds: i64) -> Result<u64, KernelError> {
+        let ahead = seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(nanoseconds));
+        let clock = ahead.and_then(|ahead| outside.checked_add_signed(ahead));
+        clock.ok_or_else(|| KernelError::Corrupt {
+            what: "time_namespace".into(),
+            addr: self.addr(),
+            why: format!("its clocks are {seconds} s and {nanoseconds} ns ahead"),
+        })
     }
 }
 

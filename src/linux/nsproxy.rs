@@ -18,6 +18,8 @@ kernel_struct! {
         net: GuestVirt = ["net_ns"],
         /// Clocks.
         time: GuestVirt = ["time_ns"],
+        /// Clocks of its children.
+        time_for_children: GuestVirt = ["time_ns_for_children"],
         /// Cgroups.
         cgroup: GuestVirt = ["cgroup_ns"],
     }

@@ -4,6 +4,7 @@ use crate::kernel::KernelError;
 use crate::memory::GuestVirt;
 
 use super::file_lock::FileLockContext;
+use super::list::ListHead;
 use super::mount::Mount;
 use super::namespace::NsCommon;
 use super::page_cache::PageCache;
@@ -14,6 +15,10 @@ use super::view::{Embedded, Ptr, Struct};
 /// Most components of a path, mounts crossed included. A path that a program
 /// can open has at most 2048 (`PATH_MAX`).
 const MAX_COMPONENTS: usize = 4096;
+/// Most names of a file that are looked at (`EXT4_LINK_MAX`).
+const MAX_LINKS: usize = 65_000;
+/// Longest path, the zero at its end included (`include/uapi/linux/limits.h`).
+const PATH_MAX: u64 = 4096;
 /// Longest name of a component (`NAME_MAX`).
 const MAX_NAME: u32 = 255;
 
@@ -55,6 +60,21 @@ kernel_struct! {
         hash_pprev: GuestVirt = ["d_hash.pprev"],
         /// References to it: each open file has one.
         count: u32 = ["d_lockref.count"],
+        /// The next name of the same file; null for the last.
+        next_name: GuestVirt = ["d_alias.next", "d_u.d_alias.next"],
+        /// Where the link to this name lies.
+        name_back: GuestVirt = ["d_alias.pprev", "d_u.d_alias.pprev"],
+        /// Of a directory, the first of its names that are in memory; since 6.8,
+        /// as the two that follow.
+        first_child: GuestVirt = ?["d_children.first"],
+        /// The next name in the same directory; null for the last.
+        next_sibling: GuestVirt = ?["d_sib.next"],
+        /// Where the link to this name in its directory lies.
+        sibling_back: GuestVirt = ?["d_sib.pprev"],
+        /// Before: the names in a directory, by their `child`.
+        subdirs: Embedded<ListHead<'k>> = ?["d_subdirs"],
+        /// A name's place among those of its directory.
+        child: Embedded<ListHead<'k>> = ?["d_child"],
         /// The file.
         inode: Ptr<Inode<'k>> = ["d_inode"],
         /// The file system.
@@ -103,6 +123,13 @@ kernel_struct! {
         mapping: Ptr<PageCache<'k>> = ["i_mapping"],
         /// Of a pipe or FIFO that is open, the pipe.
         pipe: Ptr<PipeInodeInfo<'k>> = ["i_pipe"],
+        /// Of a symbolic link that is kept in memory, its text, in the same place.
+        link: GuestVirt = ["i_link"],
+        /// The first of its names that are in memory; null for none.
+        first_name: GuestVirt = ["i_dentry.first"],
+        /// Who watches it: the address of a
+        /// [`FsnotifyMarkConnector`](super::FsnotifyMarkConnector).
+        watchers: GuestVirt = ["i_fsnotify_marks"],
         /// POSIX, OFD and flock locks, if there ever was one.
         flctx: Ptr<FileLockContext<'k>> = ["i_flctx"],
     }
@@ -165,14 +192,26 @@ impl<'k> Path<'k> {
     /// [`KernelError::Corrupt`] for a path of more components or longer names
     /// than a kernel allows.
     pub fn resolve(&self, root: &Self) -> Result<ResolvedPath, KernelError> {
-        let kernel = self.kernel();
-        let corrupt = |why: &str| KernelError::Corrupt {
-            what: "path".into(),
-            addr: self.addr(),
-            why: why.into(),
+        let Some(dentry) = self.dentry()? else {
+            return Err(corrupt(self.addr(), "it has no dentry"));
         };
-        let Some(mut dentry) = self.dentry()? else { return Err(corrupt("it has no dentry")) };
-        let mut mount = Mount::container_of(kernel, self.mnt()?, "mnt")?;
+        let mount = Mount::container_of(self.kernel(), self.mnt()?, "mnt")?;
+        ResolvedPath::of(mount, dentry, root)
+    }
+}
+
+impl ResolvedPath {
+    /// The path of a name in a mount, as [`Path::resolve`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn of<'k>(
+        mut mount: Mount<'k>,
+        mut dentry: Dentry<'k>,
+        root: &Path<'k>,
+    ) -> Result<Self, KernelError> {
+        let (kernel, addr) = (dentry.kernel(), dentry.addr());
         let root_mnt = root.mnt()?;
         let root_dentry = root.dentry()?.map(|dentry| dentry.addr());
         let deleted = dentry.is_deleted()?;
@@ -200,8 +239,12 @@ impl<'k> Path<'k> {
             dentry = Dentry::at(kernel, dentry.parent()?)?;
             in_deleted |= dentry.is_deleted()?;
         }
-        Err(corrupt("it has too many components"))
+        Err(corrupt(addr, "it has too many components"))
     }
+}
+
+fn corrupt(addr: GuestVirt, why: &str) -> KernelError {
+    KernelError::Corrupt { what: "path".into(), addr, why: why.into() }
 }
 
 impl<'k> Path<'k> {
@@ -282,7 +325,43 @@ impl<'k> Dentry<'k> {
     }
 }
 
-impl Inode<'_> {
+impl<'k> Inode<'k> {
+    /// Its names that are in memory: a directory has one at most.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] for more than any file has.
+    pub fn names(&self) -> Result<Vec<Dentry<'k>>, KernelError> {
+        let mut names = Vec::new();
+        let (mut from, mut at) = (self.place("first_name")?.addr(), self.first_name()?);
+        while !at.is_null() {
+            let name = Dentry::container_of(self.kernel(), at, "next_name")?;
+            if names.len() == MAX_LINKS || !at.is_kernel() || name.name_back()? != from {
+                let why = format!("the list of its names leads from {from} to {at}");
+                return Err(KernelError::Corrupt { what: "inode".into(), addr: self.addr(), why });
+            }
+            names.push(name);
+            (from, at) = (at, name.next_name()?);
+        }
+        Ok(names)
+    }
+
+    /// The text of a symbolic link, where it is kept in memory: of ext4 and tmpfs
+    /// if it is short.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn link_text(&self) -> Result<Option<Vec<u8>>, KernelError> {
+        let (at, len) = (self.link()?, self.size()?);
+        if at.is_null() || len == 0 || len >= PATH_MAX {
+            return Ok(None);
+        }
+        let mut text = vec![0; len as usize];
+        self.kernel().read(at, &mut text)?;
+        Ok(Some(text))
+    }
+
     /// Nanoseconds of the last change beyond its seconds.
     ///
     /// # Errors

@@ -33,6 +33,18 @@ kernel_struct! {
     pub struct CpuInfo: "cpuinfo_x86" {
         /// The ID of its local APIC, which interrupts are addressed to.
         apic_id: u32 = ["topo.apicid", "apicid"],
+        /// Family.
+        family: u32 = ["x86"],
+        /// Model.
+        model: u32 = ["x86_model"],
+        /// Stepping.
+        stepping: u32 = ["x86_stepping"],
+        /// Capabilities, and bugs behind them.
+        raw_capability: Raw = ["x86_capability"],
+        /// Who made it.
+        raw_vendor: Raw = ["x86_vendor_id"],
+        /// What it calls itself.
+        raw_model_name: Raw = ["x86_model_id"],
     }
 }
 

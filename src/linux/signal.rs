@@ -115,6 +115,8 @@ kernel_struct! {
     pub struct Sighand: "sighand_struct" {
         /// `spinlock_t` over all signal state of the process.
         siglock: Raw = ["siglock"],
+        /// Who waits for signals by a descriptor.
+        signalfd_wqh: Raw = ["signalfd_wqh"],
         /// How many processes share it.
         count: u32 = ["count.refs.counter"],
         /// `struct k_sigaction[64]`.

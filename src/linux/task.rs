@@ -3,6 +3,7 @@
 use crate::kernel::{Kernel, KernelError};
 use crate::memory::GuestVirt;
 
+use super::cgroup::CssSet;
 use super::cred::Cred;
 use super::exec_state::TaskExecState;
 use super::file::FilesStruct;
@@ -14,6 +15,7 @@ use super::path::FsStruct;
 use super::pid::Pid;
 use super::restart_block::RestartBlock;
 use super::sched::CallSingleNode;
+use super::seccomp::SeccompFilter;
 use super::settle::settled;
 use super::signal::{SigPending, Sighand, SignalStruct};
 use super::view::{Embedded, Ptr, Raw, Struct};
@@ -146,6 +148,8 @@ kernel_struct! {
         fs: Ptr<FsStruct<'k>> = ["fs"],
         /// Its namespaces.
         nsproxy: Ptr<NsProxy<'k>> = ["nsproxy"],
+        /// Its cgroups.
+        cgroups: Ptr<CssSet<'k>> = ["cgroups"],
         /// What its process shares of signals.
         signal: Ptr<SignalStruct<'k>> = ["signal"],
         /// Its signal handlers.
@@ -190,6 +194,8 @@ kernel_struct! {
         atomic_flags: u64 = ["atomic_flags"],
         /// `SECCOMP_MODE_*`.
         seccomp_mode: u32 = ["seccomp.mode"],
+        /// Its last filter.
+        seccomp_filter: Ptr<SeccompFilter<'k>> = ["seccomp.filter"],
         /// What its parent gets when it ends; -1 for a thread that is not the first.
         exit_signal: i32 = ["exit_signal"],
         /// What its parent waits for in `vfork()`.
@@ -237,6 +243,8 @@ kernel_struct! {
         restart_block: Embedded<RestartBlock<'k>> = ["restart_block"],
         /// Its io_uring, if it ever made one.
         io_uring: GuestVirt = ["io_uring"],
+        /// The parts of the security modules, one behind the other.
+        security: GuestVirt = ?["security"],
         /// SysV semaphore adjustments to undo at exit; any process with threads
         /// has the list (`CLONE_SYSVSEM`).
         sysv_undo: Ptr<SemUndoList<'k>> = ["sysvsem.undo_list"],

@@ -160,8 +160,24 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
             let _ = timer.entry().and_then(|entry| entry.siginfo());
         }
     }
+    if let Ok(items) = Eventpoll::at(kernel, at)?.watched() {
+        let _ = items.iter().map(Epitem::queue).collect::<Result<Vec<_>, _>>();
+    }
+    let _ = RbRoot::at(kernel, at)?.entries::<Epitem<'_>>("node");
+    for watch in FsnotifyGroup::at(kernel, at)?.watches().unwrap_or_default() {
+        let _ = watch.mark().and_then(|mark| mark.inode());
+    }
+    let _ = Inode::at(kernel, at)?.names();
+    let _ = Inode::at(kernel, at)?.link_text();
+    let _ = Dentry::at(kernel, at)?.child_named(b"name");
+    let _ = UnixSock::at(kernel, at)?.sun_path();
+    let _ = NetlinkSock::at(kernel, at)?.memberships();
+    let _ = PacketSock::at(kernel, at)?.memberships();
+    let _ = Mount::at(kernel, at)?.all();
+    let _ = TimerfdCtx::at(kernel, at)?.is_canceled();
     let _ = GroupInfo::at(kernel, at)?.groups();
     let _ = Cred::at(kernel, at)?.is_restricted_by_landlock();
+    let _ = Cred::at(kernel, at)?.apparmor();
     let path = Path::at(kernel, at)?;
     let _ = path.resolve(&path);
     let _ = path.display(&Path::at(kernel, at.wrapping_add(64))?);
@@ -171,6 +187,34 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     let _ = pipe.capacity();
     let _ = FileLockContext::at(kernel, at)?.posix()?.entries::<FileLock<'_>>("list").count();
     let task = Task::at(kernel, at)?;
+    for filter in task.seccomp_filters().unwrap_or_default() {
+        let _ = filter.instructions();
+    }
+    for cgroup in task.cgroups_of_hierarchies().unwrap_or_default() {
+        let _ = cgroup.ancestry();
+    }
+    let cgroup = Cgroup::at(kernel, at)?;
+    let _ = cgroup.ancestry();
+    let _ = cgroup.has_programs();
+    let node = KernfsNode::at(kernel, at)?;
+    let _ = node.name();
+    for file in node.entries().unwrap_or_default() {
+        let _ = file.owner();
+    }
+    let _ = CgroupSubsys::all(kernel);
+    for disk in Blkcg::at(kernel, at)?.disks().unwrap_or_default() {
+        let _ = disk.device();
+        let _ = (disk.max(), disk.throttle());
+        let _ = disk.weight();
+    }
+    let cpuset = Cpuset::at(kernel, at)?;
+    let _ = cpuset.cpus();
+    let _ = cpuset.nodes();
+    let _ = Hstate::orders(kernel);
+    for context in mm.aio_contexts().unwrap_or_default() {
+        let _ = context.in_flight();
+        let _ = context.frames();
+    }
     let _ = task.comm();
     let _ = task.state_letter();
     let _ = task.xsave_area();
@@ -212,7 +256,8 @@ proptest! {
 
     #[test]
     fn any_memory_is_walked_or_refused(arena in vec(word(), 512..4096), start in 0..512_usize) {
-        with_each_kernel(&arena, |kernel| walk_all(kernel, at(start)).unwrap());
+        let variables = [("landlock_initialized", 1), ("apparmor_initialized", 1)];
+        with_each_kernel_and(&variables, &arena, |kernel| walk_all(kernel, at(start)).unwrap());
     }
 
     #[test]

@@ -4,6 +4,11 @@ use crate::kernel::{Kernel, KernelError};
 
 use super::view::{Raw, Struct};
 
+/// Clocks (`include/uapi/linux/time.h`).
+const CLOCK_REALTIME: i32 = 0;
+const CLOCK_BOOTTIME: i32 = 7;
+const CLOCK_TAI: i32 = 11;
+
 kernel_struct! {
     /// The kernel's clock: `struct timekeeper`.
     pub struct Timekeeper: "timekeeper" {
@@ -19,6 +24,8 @@ kernel_struct! {
         offs_boot: u64 = ["offs_boot"],
         /// `CLOCK_TAI` minus `CLOCK_MONOTONIC`, in nanoseconds.
         offs_tai: u64 = ["offs_tai"],
+        /// How long a tick is meant to be, in units of 2^-32 ns.
+        ntp_tick: u64 = ["ntp_tick"],
     }
 }
 
@@ -65,12 +72,74 @@ impl<'k> Timekeeper<'k> {
         Ok(self.base()?.wrapping_add(fraction))
     }
 
+    /// Jiffies in a second: `HZ`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] for a tick that no kernel has.
+    pub fn hz(&self) -> Result<u64, KernelError> {
+        let tick = self.ntp_tick()? >> 32;
+        hz_of(tick).ok_or_else(|| KernelError::Corrupt {
+            what: "timekeeper.ntp_tick".into(),
+            addr: self.addr(),
+            why: format!("it is {tick} ns"),
+        })
+    }
+
+    /// What a system clock shows, in nanoseconds at the same moment; a clock
+    /// that is not known counts as `CLOCK_MONOTONIC`.
+    ///
+    /// # Errors
+    ///
+    /// As [`monotonic`](Self::monotonic).
+    pub fn clock(&self, clock: i32) -> Result<u64, KernelError> {
+        let offset = match clock {
+            CLOCK_REALTIME => self.offs_real()?,
+            CLOCK_BOOTTIME => self.offs_boot()?,
+            CLOCK_TAI => self.offs_tai()?,
+            _ => 0,
+        };
+        Ok(self.monotonic()?.wrapping_add(offset))
+    }
+
     /// `CLOCK_BOOTTIME` in nanoseconds at the same moment.
     ///
     /// # Errors
     ///
     /// As [`monotonic`](Self::monotonic).
     pub fn boottime(&self) -> Result<u64, KernelError> {
-        Ok(self.monotonic()?.wrapping_add(self.offs_boot()?))
+        self.clock(CLOCK_BOOTTIME)
+    }
+}
+
+/// The frequency of ticks of so many nanoseconds, of those that x86 can be
+/// configured with (`kernel/Kconfig.hz`): `adjtimex()` can make a tick a tenth
+/// longer or shorter (`ntp_validate_timex()`).
+fn hz_of(tick: u64) -> Option<u64> {
+    const NSEC_PER_SEC: u64 = 1_000_000_000;
+    [100, 250, 300, 1000].into_iter().min_by_key(|hz| tick.abs_diff(NSEC_PER_SEC / hz)).filter(
+        |hz| {
+            let wanted = NSEC_PER_SEC / hz;
+            tick.abs_diff(wanted) <= wanted / 10
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_of_frequencies_that_kernels_have() {
+        for (tick, hz) in [(10_000_000, 100), (4_000_000, 250), (3_333_333, 300), (1_000_000, 1000)]
+        {
+            assert_eq!(hz_of(tick), Some(hz));
+        }
+        // As `adjtimex()` may have it.
+        assert_eq!(hz_of(4_100_000), Some(250));
+        assert_eq!(hz_of(3_600_000), Some(300));
+        for tick in [0, 2_000_000, u64::MAX] {
+            assert_eq!(hz_of(tick), None);
+        }
     }
 }

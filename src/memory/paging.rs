@@ -256,6 +256,9 @@ impl<V> Walk<'_, V> {
         self.tables_left = self.tables_left.checked_sub(1).ok_or(endless)?;
         let mut words = [0; PAGE_SIZE as usize];
         self.space.memory.read(table, &mut words)?;
+        if level == 1 {
+            return self.leaves(&words, from);
+        }
         let size = entry_size(level);
         let mut virt = from & !(size - 1);
         for index in table_index(from, level)..ENTRIES {
@@ -276,6 +279,32 @@ impl<V> Walk<'_, V> {
         }
         Ok(())
     }
+
+    /// The same of a lowest table, where most entries are.
+    fn leaves<E: From<MemoryError>>(
+        &mut self,
+        words: &[u8; PAGE_SIZE as usize],
+        from: u64,
+    ) -> Result<(), E>
+    where
+        V: FnMut(Leaf) -> Result<(), E>,
+    {
+        let first = table_index(from, 1);
+        let start = from & !(PAGE_SIZE - 1);
+        let left = self.range.end.get().wrapping_sub(start).div_ceil(PAGE_SIZE);
+        let entries = words.as_chunks().0.iter().skip(first as usize);
+        for (word, number) in entries.zip(0..left) {
+            let raw = u64::from_le_bytes(*word);
+            if raw == 0 {
+                continue;
+            }
+            if let Step::Leaf(entry) = classify(raw, 1) {
+                let virt = start + number * PAGE_SIZE;
+                (self.visit)(cut(virt, PAGE_SIZE, entry, &self.range))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 enum Step {
@@ -285,6 +314,7 @@ enum Step {
 }
 
 /// What an entry of a table of `level` (1 is the lowest) means to Linux.
+#[inline]
 fn classify(raw: u64, level: u32) -> Step {
     let huge = (2..=3).contains(&level) && raw & HUGE != 0;
     if raw & PRESENT != 0 {
@@ -302,6 +332,7 @@ fn classify(raw: u64, level: u32) -> Step {
     }
 }
 
+#[inline]
 fn page(raw: u64, level: u32) -> Entry {
     // Bit 12 of a huge entry is the PAT bit, and the rest below its size is
     // reserved: mask to the entry's own size.
@@ -309,6 +340,7 @@ fn page(raw: u64, level: u32) -> Entry {
     Entry::Page { phys, raw }
 }
 
+#[inline]
 fn cut(virt: u64, size: u64, entry: Entry, range: &Range<GuestVirt>) -> Leaf {
     let start = virt.max(range.start.get());
     let end = virt.saturating_add(size).min(range.end.get());

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::attach::AttachError;
+use crate::control::ControlError;
 use crate::domain::DomainError;
 
 /// What can go wrong on the way into the destination guest. In every case but
@@ -33,6 +35,29 @@ pub enum RestoreError {
         domain: String,
         /// What happened.
         reason: String,
+    },
+    /// The images cannot go the way that was asked for.
+    #[error("the images cannot get into VM {domain} on a disk: {reason}")]
+    NoDisk {
+        /// The VM.
+        domain: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The user has ended it before CRIU was at work.
+    #[error("interrupted; nothing is left in the VM")]
+    Interrupted,
+    /// The guest's kernel cannot be read, which has to be done for controlling
+    /// terminals.
+    #[error(transparent)]
+    Kernel(Box<AttachError>),
+    /// Processes did not get their controlling terminals.
+    #[error("nothing runs in VM {domain}: {source}")]
+    Terminals {
+        /// The VM.
+        domain: String,
+        /// What happened.
+        source: ControlError,
     },
     /// CRIU failed in the guest.
     #[error("criu restore failed in VM {domain} ({status}): {}", .log.join("; "))]

@@ -1,11 +1,15 @@
 //! What a set of images on the host asks of the guest that is to take it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::Options;
+use super::cgroups::{self, ExpectedCgroup, ManageCgroups};
 use super::error::RestoreError;
-use crate::criu::{self, CheckOptions, GhostImage, ImageDirectory, Need};
+use crate::criu::{self, CheckOptions, GhostImage, ImageDirectory, ImageStore, Need};
+use crate::pack::{Compression, Unpacked};
 
 /// What a ustar header has room for without an extension.
 const MAX_NAME: usize = 100;
@@ -26,13 +30,34 @@ pub(super) struct ImageSet {
     /// Whether the tree belongs to a session or process group of a process
     /// outside, so that CRIU has to be told (`--shell-job`).
     pub foreign_session: bool,
+    /// Whether it works on a terminal of that process, and needs another one.
+    pub wants_terminal: bool,
+    /// Processes that have the controlling terminal of a leader among the others,
+    /// which CRIU gives to the leader alone.
+    pub in_terminal_sessions: Vec<i32>,
     /// Whether there are locks on files, which CRIU restores when it is told to
     /// (`--file-locks`).
     pub file_locks: bool,
     /// Files that must be there.
     pub files: Vec<ExpectedFile>,
+    /// Names of Unix sockets that must be free, as `/proc/net/unix` shows them.
+    pub names: BTreeSet<Vec<u8>>,
+    /// Addresses of sockets of netlink that must be free, behind their protocols:
+    /// CRIU takes another one in silence.
+    pub ports: BTreeSet<(u32, u32)>,
+    /// Pseudoterminals that must be free: `/dev/pts/N`.
+    pub ptys: BTreeSet<u32>,
+    /// Cgroups that the processes are in, and those above them.
+    pub cgroups: Vec<ExpectedCgroup>,
     /// XSAVE components that the registers use, by bit.
     pub xfeatures: u64,
+    /// AppArmor profiles that confine threads.
+    pub profiles: BTreeSet<String>,
+    /// What the CPU of the source can do that programs look for, as
+    /// `/proc/cpuinfo` calls it.
+    pub instructions: BTreeSet<&'static str>,
+    /// Whether the images tell which CPU that was.
+    pub knows_cpu: bool,
     /// What older versions of CRIU would lose.
     pub needs: Vec<Need>,
 }
@@ -40,9 +65,12 @@ pub(super) struct ImageSet {
 /// One image.
 #[derive(Debug)]
 pub(super) struct ImageFile {
+    /// What the guest is to find it by.
     pub name: String,
-    /// In bytes.
+    /// In bytes, as the guest is to find it.
     pub size: u64,
+    /// How it lies here, if not as it is.
+    pub compression: Option<Compression>,
 }
 
 /// A file that the process has open or mapped.
@@ -79,22 +107,39 @@ impl ImageSet {
     fn of_tree(dir: &Path, set: &criu::ImageSet) -> Self {
         let entries = || set.processes.iter().map(|process| &process.pstree);
         let pids: Vec<u32> = entries().map(|entry| entry.pid).collect();
-        let foreign_session = entries().next().is_some_and(|root| root.sid != root.pid);
+        let foreign_session = set.session_of_shell().is_some();
         // CRIU makes leaders for groups whose own has ended.
         let leaders = entries().map(|entry| entry.pgid).filter(|_| !foreign_session);
         // A zombie has no threads, whatever its entry says.
         let threads = set.processes.iter().filter(|process| !process.is_zombie());
         let threads = threads.flat_map(|process| process.pstree.threads.iter().copied());
         let cores = set.processes.iter().flat_map(|process| process.cores.values());
+        let cpu = || set.cpuinfo.iter().flat_map(|entry| &entry.x86_entry);
         // A zombie has no registers.
-        let xsave = cores.filter_map(|core| core.thread_info.as_ref()?.fpregs.xsave.as_ref());
+        let xsave =
+            cores.clone().filter_map(|core| core.thread_info.as_ref()?.fpregs.xsave.as_ref());
+        let credentials = cores.filter_map(|core| core.thread_core.as_ref()?.creds.as_ref());
+        let is_outside = |id: u32| set.terminals_without_master().any(|info| info.id == id);
+        let terminals = set.terminals.iter().filter(|info| !is_outside(info.id));
         Self {
             root: pids.first().copied().unwrap_or(0),
             tids: pids.iter().copied().chain(threads).chain(leaders).collect(),
             foreign_session,
             xfeatures: xsave.fold(0, |all, xsave| all | xsave.xstate_bv),
+            profiles: credentials.filter_map(|creds| creds.lsm_profile.clone()).collect(),
             needs: set.needs(),
             file_locks: !set.locks.is_empty(),
+            in_terminal_sessions: entries()
+                .filter(|entry| entry.has_terminal == Some(true))
+                .map(|entry| entry.pid.cast_signed())
+                .collect(),
+            wants_terminal: set.terminals_without_master().next().is_some(),
+            ptys: terminals.filter_map(|info| Some(info.pty?.index)).collect(),
+            names: names(set),
+            ports: ports(set),
+            cgroups: cgroups::expected(set),
+            instructions: cpu().flat_map(criu::instructions).collect(),
+            knows_cpu: cpu().any(|cpu| cpu.vendor_id != 0),
             pids,
             ..Self::empty(dir)
         }
@@ -109,16 +154,49 @@ impl ImageSet {
             pids: Vec::new(),
             tids: BTreeSet::new(),
             foreign_session: false,
+            wants_terminal: false,
+            in_terminal_sessions: Vec::new(),
             file_locks: false,
+            names: BTreeSet::new(),
+            ports: BTreeSet::new(),
+            ptys: BTreeSet::new(),
             files: Vec::new(),
+            cgroups: Vec::new(),
             xfeatures: 0,
+            profiles: BTreeSet::new(),
+            instructions: BTreeSet::new(),
+            knows_cpu: false,
             needs: Vec::new(),
         }
     }
 
-    /// The path of an image.
+    /// The same without what the user does not want to be looked at.
+    pub fn with(mut self, options: Options<'_>) -> Self {
+        if options.cgroups == ManageCgroups::Ignore {
+            self.cgroups.clear();
+        }
+        if !options.cpu.instructions {
+            self.instructions.clear();
+        }
+        self
+    }
+
+    /// Where an image lies that is not compressed.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Begins to read an image as the guest is to find it.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be opened.
+    pub fn open(&self, image: &ImageFile) -> io::Result<Box<dyn Read>> {
+        let path = self.path(&image.name);
+        Ok(match image.compression {
+            None => Box::new(File::open(path)?),
+            Some(way) => Box::new(Unpacked::open(&way.path_of(&path), way)?),
+        })
     }
 
     /// All images together, in bytes.
@@ -133,6 +211,28 @@ impl ImageSet {
     }
 }
 
+/// Addresses of sockets of netlink that are bound.
+fn ports(set: &criu::ImageSet) -> BTreeSet<(u32, u32)> {
+    let sockets = set.files.values().filter_map(|file| file.nlsk.as_ref());
+    let bound = sockets.filter(|netlink| netlink.portid != 0);
+    bound.map(|netlink| (netlink.protocol, netlink.portid)).collect()
+}
+
+/// Names that sockets are bound to again. CRIU deletes a socket that is there by a
+/// path (`unlink_sk()`, `criu/sk-unix.c`), which nobody finds any more then.
+fn names(set: &criu::ImageSet) -> BTreeSet<Vec<u8>> {
+    let sockets = set.files.values().filter_map(|file| file.usk.as_ref());
+    let shown = |name: &[u8]| {
+        let (is_abstract, name) = (name[0] == 0, name.strip_suffix(b"\0").unwrap_or(name));
+        // `unix_seq_show()` (`net/unix/af_unix.c`)
+        let letter = |byte: &u8| if is_abstract && *byte == 0 { b'@' } else { *byte };
+        name.iter().map(letter).collect()
+    };
+    // Of a relative one it is not told where it begins.
+    let is_whole = |name: &&Vec<u8>| matches!(name.first(), Some(0 | b'/'));
+    sockets.map(|unix| &unix.name).filter(is_whole).map(|name| shown(name)).collect()
+}
+
 /// Each file once; of several opens, the one that tells most.
 fn expected_files(set: &criu::ImageSet) -> Vec<ExpectedFile> {
     let made: BTreeMap<u32, u32> =
@@ -141,6 +241,11 @@ fn expected_files(set: &criu::ImageSet) -> Vec<ExpectedFile> {
     let regular = set.files.values().filter_map(|file| Some((file.id, file.reg.as_ref()?)));
     let inside = regular.filter(|(_, file)| file.ext != Some(true) && file.name.starts_with(b"/"));
     let there = inside.filter(|(_, file)| !is_of_process(&file.name) && !is_link(file.mode));
+    // A terminal gets its mode, and a pseudoterminal is there once its master is.
+    let terminals: BTreeSet<u32> =
+        set.files.values().filter_map(|file| file.tty.as_ref()?.regf_id).collect();
+    let there =
+        there.filter(|(id, file)| !(terminals.contains(id) && is_pseudoterminal(&file.name)));
     let mut files = Vec::new();
     for (id, file) in there {
         let path = file.name.clone();
@@ -151,9 +256,26 @@ fn expected_files(set: &criu::ImageSet) -> Vec<ExpectedFile> {
                 files.push(ExpectedFile { path: parent(&file.name), ..any.clone() });
                 files.extend(is_directory(ghost).then_some(ExpectedFile { is_free: true, ..any }));
             }
+            None if terminals.contains(&id) => files.push(any),
             None => files.push(ExpectedFile { size: file.size, mode: file.mode, ..any }),
         }
     }
+    // What is watched.
+    let instances = set.files.values().filter_map(|file| file.ify.as_ref());
+    let watched = instances.flat_map(|instance| &instance.wd);
+    let watched = watched.filter_map(|watch| watch.f_handle.path.clone());
+    let groups = set.files.values().filter_map(|file| file.ffy.as_ref());
+    let marked = groups.flat_map(|group| &group.mark).filter_map(|mark| match &mark.me {
+        Some(mount) => mount.path.clone().map(String::into_bytes),
+        None => mark.ie.as_ref()?.f_handle.path.clone(),
+    });
+    let paths = watched.chain(marked);
+    files.extend(paths.filter(|path| !is_of_process(path)).map(|path| ExpectedFile {
+        path,
+        size: None,
+        mode: None,
+        is_free: false,
+    }));
     files.sort_by(|a, b| (&a.path, b.size, b.mode).cmp(&(&b.path, a.size, a.mode)));
     files.dedup_by(|a, b| a.path == b.path);
     files
@@ -162,6 +284,11 @@ fn expected_files(set: &criu::ImageSet) -> Vec<ExpectedFile> {
 /// A file of `/proc` that is there once the process is.
 fn is_of_process(path: &[u8]) -> bool {
     path.strip_prefix(b"/proc/").is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+}
+
+/// `/dev/pts/N`.
+fn is_pseudoterminal(path: &[u8]) -> bool {
+    path.strip_prefix(b"/dev/pts/").is_some_and(|name| name.iter().all(u8::is_ascii_digit))
 }
 
 /// A symbolic link that is open itself (`O_PATH`): the guest is asked of what
@@ -190,19 +317,33 @@ fn list(dir: &Path) -> Result<Vec<ImageFile>, RestoreError> {
     for entry in fs::read_dir(dir).map_err(|e| broken(e.to_string()))? {
         let entry = entry.map_err(|e| broken(e.to_string()))?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let metadata = fs::metadata(entry.path()).map_err(|e| broken(format!("{name}: {e}")))?;
-        if name.ends_with(".img") && name.len() <= MAX_NAME && metadata.is_file() {
-            images.push(ImageFile { name, size: metadata.len() });
+        let (name, compression) = match Compression::of_name(&name) {
+            Some((plain, way)) => (plain.to_owned(), Some(way)),
+            None => (name, None),
+        };
+        if !name.ends_with(".img") || name.len() > MAX_NAME {
+            continue;
+        }
+        let size = ImageDirectory::new(dir).size(&name);
+        if let Some(size) = size.map_err(|e| broken(format!("{name}: {e}")))? {
+            images.push(ImageFile { name, size, compression });
         }
     }
-    images.sort_by(|a, b| a.name.cmp(&b.name));
+    // What lies here twice is not compressed for those who read it.
+    images.sort_by(|a, b| {
+        (&a.name, a.compression.is_some()).cmp(&(&b.name, b.compression.is_some()))
+    });
+    images.dedup_by(|a, b| a.name == b.name);
     Ok(images)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+
     use super::*;
     use crate::criu::{ProcessImages, proto};
+    use crate::pack::{SeekTable, pack};
 
     fn regular(id: u32, name: &str, size: Option<u64>) -> (u32, proto::FileEntry) {
         let reg = proto::RegFileEntry { id, name: name.into(), size, ..Default::default() };
@@ -216,7 +357,9 @@ mod tests {
             info.fpregs.xsave = Some(proto::UserX86XsaveEntry { xstate_bv, ..Default::default() });
             proto::CoreEntry { thread_info: Some(info), ..Default::default() }
         };
-        let pstree = proto::PstreeEntry { pid: 10, ppid: 0, pgid: 10, sid, threads: vec![10, 11] };
+        let threads = vec![10, 11];
+        let pstree =
+            proto::PstreeEntry { pid: 10, ppid: 0, pgid: 10, sid, threads, has_terminal: None };
         let cores = [(10, core(0b011)), (11, core(0b100))].into();
         let processes = vec![ProcessImages { pstree, cores, ..ProcessImages::default() }];
         criu::ImageSet { processes, ..criu::ImageSet::default() }
@@ -228,6 +371,25 @@ mod tests {
         assert_eq!((tree.root, &tree.pids[..], tree.foreign_session), (10, &[10][..], false));
         assert_eq!((tree.tids, tree.xfeatures), ([10, 11].into(), 0b111));
         assert!(ImageSet::of_tree(Path::new("/d"), &set(7)).foreign_session);
+    }
+
+    #[test]
+    fn terminals_are_asked_for_where_their_master_is_to_come() {
+        let terminal = |id: u32| proto::TtyInfoEntry {
+            id,
+            pty: Some(proto::TtyPtyEntry { index: id / 2 }),
+            termios: Some(proto::TermiosEntry::default()),
+            ..Default::default()
+        };
+        let mut set = set(7);
+        set.terminals = vec![terminal(7), terminal(6), terminal(8)];
+        let mut child = set.processes[0].pstree.clone();
+        (child.pid, child.has_terminal) = (20, Some(true));
+        set.processes.push(ProcessImages { pstree: child, ..ProcessImages::default() });
+        let tree = ImageSet::of_tree(Path::new("/d"), &set);
+        // That of a shell is one that is there.
+        assert_eq!((tree.ptys, tree.wants_terminal), ([3].into(), true));
+        assert_eq!(tree.in_terminal_sessions, [20]);
     }
 
     #[test]
@@ -269,6 +431,27 @@ mod tests {
     }
 
     #[test]
+    fn pseudoterminals_are_made_by_their_masters() {
+        let tty = |id, regf_id| {
+            let tty = proto::TtyFileEntry { id, regf_id: Some(regf_id), ..Default::default() };
+            (id, proto::FileEntry { id, tty: Some(tty), ..Default::default() })
+        };
+        let pty = |index| proto::TtyInfoEntry {
+            pty: Some(proto::TtyPtyEntry { index }),
+            ..Default::default()
+        };
+        let mut files =
+            [regular(1, "/dev/ptmx", None), regular(2, "/dev/pts/3", None), tty(3, 1), tty(4, 2)];
+        for (_, file) in &mut files {
+            file.reg.iter_mut().for_each(|reg| reg.mode = Some(0o20_620));
+        }
+        let terminals = vec![pty(3), pty(3)];
+        let set = criu::ImageSet { files: files.into(), terminals, ..set(10) };
+        assert_eq!(expected_files(&set), [expected("/dev/ptmx", None)]);
+        assert_eq!(ImageSet::of_tree(Path::new("/d"), &set).ptys, [3].into());
+    }
+
+    #[test]
     fn what_is_no_image_stays_behind() {
         let dir = tempfile::tempdir().unwrap();
         for (name, size) in [("pages-1.img", 4096), ("inventory.img", 10), ("dump.log", 9)] {
@@ -279,6 +462,28 @@ mod tests {
         assert_eq!(names, ["inventory.img", "pages-1.img"]);
         let set = ImageSet { images, ..ImageSet::empty(dir.path()) };
         assert_eq!((set.bytes(), set.page_bytes()), (4106, 4096));
+    }
+
+    #[test]
+    fn what_is_compressed_is_as_large_as_it_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut packed, mut table) = (Vec::new(), SeekTable::default());
+        let content = vec![7; 3 * 4096];
+        table.push(pack(Compression::Zstd, &[IoSlice::new(&content)], &mut packed).unwrap());
+        packed.extend(table.to_bytes());
+        fs::write(dir.path().join("pages-1.img.zst"), packed).unwrap();
+        let images = list(dir.path()).unwrap();
+        assert_eq!(
+            (images.len(), images[0].name.as_str(), images[0].size),
+            (1, "pages-1.img", 12288)
+        );
+        let set = ImageSet { images, ..ImageSet::empty(dir.path()) };
+        let mut unpacked = Vec::new();
+        set.open(&set.images[0]).unwrap().read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == content);
+        fs::write(dir.path().join("pages-1.img"), "plain").unwrap();
+        let images = list(dir.path()).unwrap();
+        assert_eq!((images.len(), images[0].size, images[0].compression), (1, 5, None));
     }
 
     #[test]

@@ -4,18 +4,28 @@
 # script ends and leaves nothing behind.
 PATH=$PATH:/usr/sbin:/sbin
 
+# Seconds since boot go to $now: a number of tries would take minutes in a guest
+# that is overloaded, also where the host has hung up by now.
+look_at_clock() {
+    read -r now rest </proc/uptime
+    now=${now%.*}
+}
+# How long a device may take to appear.
+patience=30
+
 # The device appears a moment after the port has been plugged. Its name is
 # there without udev too.
 device=
-tries=0
+look_at_clock
+limit=$((now + patience))
 while [ ! -c "$device" ]; do
     for port in /sys/class/virtio-ports/*; do
         found=
         [ -r "$port/name" ] && read -r found <"$port/name"
         [ "$found" = "$1" ] && device=/dev/${port##*/}
     done
-    tries=$((tries + 1))
-    if [ $tries -gt 200 ]; then
+    look_at_clock
+    if [ "$now" -gt $limit ]; then
         echo "the kernel shows no virtio-serial port $1" >&2
         exit 1
     fi
@@ -23,7 +33,22 @@ while [ ! -c "$device" ]; do
 done
 exec 3<>"$device" || exit 1
 
-# The directory of the images, once there is one.
+# What is made here goes into this directory, once there is one. The images lie
+# in it, or on a disk that is mounted in it.
 dir=
-trap '[ -z "$dir" ] || rm -rf "$dir"' EXIT
+images=
+gate=
+clean() {
+    [ -z "$gate" ] || rm -f "$gate"
+    # CRIU that was killed leaves all cgroups mounted where it worked: what is
+    # deleted there is deleted.
+    for yard in "$dir"/.criu.*; do
+        [ -z "$dir" ] || [ ! -d "$yard" ] || umount -l "$yard"
+    done
+    [ "$images" = "$dir" ] || umount "$images" || umount -l "$images"
+    [ -z "$dir" ] || grep -qF " $dir/" /proc/mounts || rm -rf "$dir"
+    dir=
+    images=
+} 2>/dev/null
+trap clean EXIT
 shift

@@ -2,12 +2,17 @@
 //!
 //! ```text
 //! host                                  guest
-//!  pid…, path…, end                ->
-//!                                  <-   lacks…, taken…, missing…, stat…, end
-//!  receive DIR TOTAL, tar archive  ->
-//!                                  <-   image…, end
-//!  restore LIMIT KEEP OPTION PID…  ->
-//!                                  <-   criu STATUS, state | log…, end
+//!  pid…, path…, cgroup…, end       ->
+//!                                  <-   lacks…, taken…, missing…, stat…, group…, end
+//!  disk DIR SERIAL BLOCKS          ->
+//!                                  <-   image… | none WHY, end
+//!  receive DIR BLOCKS, tar archive ->                              if none, or
+//!                                  <-   image…, end                without a disk
+//!  cgroup…
+//!  restore LIMIT KEEP …            ->
+//!                                  <-   held, end                  if asked for
+//!  go | end                        ->
+//!                                  <-   criu STATUS, state | log… | unfit…, end
 //! ```
 //!
 //! It goes through a [`Port`]; the agent only starts the script, so that no
@@ -16,8 +21,10 @@
 //! has made, also when the host's process was killed.
 
 use std::cell::OnceCell;
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::RestoreError;
@@ -27,6 +34,7 @@ use crate::domain::{Agent, Domain, Output, Program};
 const SCRIPT: &str = concat!(
     include_str!("open.sh"),
     include_str!("preflight.sh"),
+    include_str!("mount.sh"),
     include_str!("receive.sh"),
     include_str!("launch.sh"),
 );
@@ -50,14 +58,21 @@ pub(super) struct Session<'a> {
     /// Dropped first: hanging up ends the script.
     port: Port<'a>,
     script: Script<'a>,
+    interrupted: &'a AtomicBool,
 }
 
 impl<'a> Session<'a> {
-    /// Plugs the port and starts the script.
-    pub fn start(domain: &'a Domain, agent: &'a Agent) -> Result<Self, RestoreError> {
+    /// Plugs the port and starts the script. Once `interrupted` is set, what
+    /// is asked and sent fails.
+    pub fn start(
+        domain: &'a Domain,
+        agent: &'a Agent,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Self, RestoreError> {
         let port = Port::plug(domain)?;
         let program = agent.start(&["/bin/sh", "-c", SCRIPT, "ovmigrate", port.name()])?;
-        let session = Self { domain, port, script: Script { program, output: OnceCell::new() } };
+        let script = Script { program, output: OnceCell::new() };
+        let session = Self { domain, port, script, interrupted };
         session.set_timeouts().map_err(|e| session.failed(e))?;
         Ok(session)
     }
@@ -78,10 +93,26 @@ impl<'a> Session<'a> {
     /// # Errors
     ///
     /// [`RestoreError::Transfer`] with what the script complained about, or
-    /// where the answer takes longer than `limit`.
+    /// where the answer takes longer than `limit`;
+    /// [`RestoreError::Interrupted`].
     pub fn ask(&self, question: &str, limit: Duration) -> Result<Vec<String>, RestoreError> {
         self.send(|mut to| to.write_all(question.as_bytes()))?;
         self.answer(limit)
+    }
+
+    /// The same for a question whose answer must be known: no interruption
+    /// ends the wait for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub fn ask_to_the_end(
+        &self,
+        question: &str,
+        limit: Duration,
+    ) -> Result<Vec<String>, RestoreError> {
+        self.send(|mut to| to.write_all(question.as_bytes()))?;
+        self.lines(limit, &AtomicBool::new(false))
     }
 
     /// Sends what `write` writes.
@@ -93,7 +124,8 @@ impl<'a> Session<'a> {
         &self,
         write: impl FnOnce(Sender<'_>) -> io::Result<()>,
     ) -> Result<(), RestoreError> {
-        write(Sender { stream: self.port.stream(), script: &self.script })
+        let Self { script, interrupted, .. } = self;
+        write(Sender { stream: self.port.stream(), script, interrupted })
             .map_err(|e| self.failed(e))
     }
 
@@ -104,17 +136,27 @@ impl<'a> Session<'a> {
     ///
     /// As [`ask`](Self::ask).
     pub fn answer(&self, limit: Duration) -> Result<Vec<String>, RestoreError> {
-        let bytes = self.read_answer(Instant::now() + limit).map_err(|e| self.failed(e))?;
+        self.lines(limit, self.interrupted)
+    }
+
+    fn lines(
+        &self,
+        limit: Duration,
+        interrupted: &AtomicBool,
+    ) -> Result<Vec<String>, RestoreError> {
+        let deadline = Instant::now() + limit;
+        let bytes = self.read_answer(deadline, interrupted).map_err(|e| self.failed(e))?;
         let text = String::from_utf8_lossy(&bytes);
         let plain = |line: &str| line.chars().filter(|c| !c.is_control()).collect();
         Ok(text.lines().map(plain).collect())
     }
 
-    fn read_answer(&self, deadline: Instant) -> io::Result<Vec<u8>> {
+    fn read_answer(&self, deadline: Instant, interrupted: &AtomicBool) -> io::Result<Vec<u8>> {
         let mut answer = Vec::new();
         let mut chunk = [0; 16384];
         let mut ended = None;
         while !(answer.ends_with(b"\nend\n") || answer == b"end\n") {
+            check(interrupted)?;
             match self.port.stream().read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => answer.extend_from_slice(&chunk[..count]),
@@ -137,9 +179,35 @@ impl<'a> Session<'a> {
     }
 
     fn failed(&self, error: io::Error) -> RestoreError {
+        if error.get_ref().is_some_and(|error| error.is::<Interruption>()) {
+            return RestoreError::Interrupted;
+        }
         let domain = self.domain.name().to_owned();
         RestoreError::Transfer { domain, reason: error.to_string() }
     }
+}
+
+/// Text of a question: everything but plain characters as octal escapes of
+/// `printf %b`.
+pub(super) fn escape(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, &byte| {
+        if byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "\\0{byte:03o}");
+        }
+        text
+    })
+}
+
+/// That the user wants the restore to end.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interruption;
+
+/// Not as [`io::ErrorKind::Interrupted`], after which writing is tried again.
+fn check(interrupted: &AtomicBool) -> io::Result<()> {
+    if interrupted.load(Ordering::Relaxed) { Err(io::Error::other(Interruption)) } else { Ok(()) }
 }
 
 /// The way to the script.
@@ -147,12 +215,14 @@ impl<'a> Session<'a> {
 pub(super) struct Sender<'a> {
     stream: &'a UnixStream,
     script: &'a Script<'a>,
+    interrupted: &'a AtomicBool,
 }
 
 impl Write for Sender<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let idle_since = Instant::now();
         loop {
+            check(self.interrupted)?;
             match self.stream.write(bytes) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.script.look_after()?,
                 result => return result,

@@ -1,10 +1,12 @@
-//! The images' way into the guest: one tar archive.
+//! The images' way into the guest: a disk that it mounts, or one tar archive.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
+use super::disk::Disk;
 use super::error::RestoreError;
 use super::images::{ImageFile, ImageSet};
 use super::session::{Sender, Session};
@@ -18,8 +20,32 @@ const RECORD: u64 = 64 << 10;
 /// How long the receiver may take for what is still under way at the end.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Bytes handed to the port at once.
+/// Bytes handed to the port at once, and how many times as many are read
+/// ahead.
 const CHUNK: usize = 256 << 10;
+const CHUNKS_AHEAD: usize = 16;
+
+/// Has the guest mount a disk with the images, in the new directory `dir`.
+///
+/// # Errors
+///
+/// The inner one is why the guest cannot: the images are to come another way.
+pub(super) fn mount(
+    session: &Session<'_>,
+    images: &ImageSet,
+    disk: &Disk<'_>,
+    dir: &str,
+) -> Result<Result<(), String>, RestoreError> {
+    let question = format!("disk {dir} {} {}\n", disk.serial(), disk.blocks());
+    let answer = session.ask(&question, LIMIT)?;
+    if let Some(reason) = answer.iter().find_map(|line| line.strip_prefix("none")) {
+        return Ok(Err(reason.trim().to_owned()));
+    }
+    compare(&images.images, &answer).map(Ok).map_err(|reason| {
+        let domain = session.domain().name().to_owned();
+        RestoreError::Transfer { domain, reason }
+    })
+}
 
 /// Sends all images into the new directory `dir` of the guest. `progress` gets
 /// the number of bytes sent of [`archive_size`].
@@ -33,7 +59,7 @@ pub(super) fn transfer(
         let mut counted = Counted { sender, sent: 0, progress };
         let size = archive_size(&images.images);
         writeln!(counted.sender, "receive {dir} {}", size / RECORD)?;
-        write_archive(images, size, BufWriter::with_capacity(CHUNK, counted))
+        send_archive(images, size, counted)
     })?;
     let answer = session.answer(LIMIT)?;
     let domain = session.domain().name().to_owned();
@@ -47,6 +73,47 @@ pub(super) fn archive_size(images: &[ImageFile]) -> u64 {
     (BLOCK * blocks).next_multiple_of(RECORD)
 }
 
+/// Sends the archive, of which a thread reads the next pieces meanwhile: a port
+/// that is being written to takes as long as the guest does, a disk that is
+/// being read as long as it likes.
+fn send_archive(images: &ImageSet, size: u64, mut to: impl Write) -> io::Result<()> {
+    let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
+    thread::scope(|scope| {
+        let reading = thread::Builder::new().spawn_scoped(scope, move || {
+            write_archive(images, size, Chunks { chunk: Vec::new(), to: sender })
+        })?;
+        // At an error the receiving end goes, and with it the thread.
+        let sent = chunks.into_iter().try_for_each(|chunk| to.write_all(&chunk));
+        let panicked = || io::Error::other("reading the images failed");
+        let read = reading.join().unwrap_or_else(|_| Err(panicked()));
+        sent.and(read).and_then(|()| to.flush())
+    })
+}
+
+/// Hands on what is written in large pieces.
+struct Chunks {
+    chunk: Vec<u8>,
+    to: SyncSender<Vec<u8>>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.chunk.len() >= CHUNK {
+            self.flush()?;
+        }
+        self.chunk.reserve_exact(CHUNK - self.chunk.len());
+        let count = bytes.len().min(CHUNK - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::take(&mut self.chunk);
+        let gone = |_| io::ErrorKind::BrokenPipe.into();
+        if chunk.is_empty() { Ok(()) } else { self.to.send(chunk).map_err(gone) }
+    }
+}
+
 fn write_archive(images: &ImageSet, size: u64, to: impl Write) -> io::Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut archive = tar::Builder::new(Filled { to, left: size });
@@ -57,7 +124,7 @@ fn write_archive(images: &ImageSet, size: u64, to: impl Write) -> io::Result<()>
         header.set_mode(0o600);
         header.set_mtime(now.as_secs());
         header.set_cksum();
-        let file = File::open(images.path(&image.name))?;
+        let file = images.open(image)?;
         archive.append(&header, Exactly { file, left: image.size })?;
     }
     let Filled { mut to, left } = archive.into_inner()?;
@@ -105,14 +172,14 @@ impl Write for Counted<'_> {
 
 /// The first bytes of a file. One that has become shorter is an error: the
 /// header has announced its length.
-struct Exactly {
-    file: File,
+struct Exactly<R> {
+    file: R,
     left: u64,
 }
 
-impl Read for Exactly {
+impl<R: Read> Read for Exactly<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = (&mut self.file).take(self.left).read(buf)?;
+        let count = self.file.by_ref().take(self.left).read(buf)?;
         if count == 0 && self.left > 0 && !buf.is_empty() {
             return Err(io::Error::other("an image has become shorter while it was sent"));
         }
@@ -144,8 +211,11 @@ mod tests {
         for (name, size) in files {
             std::fs::write(dir.path().join(name), vec![b'x'; *size]).unwrap();
         }
-        let images =
-            files.iter().map(|(name, size)| ImageFile { name: (*name).into(), size: *size as u64 });
+        let images = files.iter().map(|(name, size)| ImageFile {
+            name: (*name).into(),
+            size: *size as u64,
+            compression: None,
+        });
         (ImageSet { images: images.collect(), ..ImageSet::empty(dir.path()) }, dir)
     }
 
@@ -164,6 +234,26 @@ mod tests {
             unpacked.push((entry.path().unwrap().display().to_string(), entry.size() as usize));
         }
         assert_eq!(unpacked, sizes.map(|(name, size)| (name.to_owned(), size)));
+    }
+
+    #[test]
+    fn what_is_read_ahead_arrives_in_order_and_failures_of_both_sides_are_told() {
+        let large = CHUNK * (CHUNKS_AHEAD + 2) + 5;
+        let (mut set, _dir) = set(&[("a.img", 7), ("b.img", large)]);
+        let size = archive_size(&set.images);
+        let (mut plain, mut ahead) = (Vec::new(), Vec::new());
+        write_archive(&set, size, &mut plain).unwrap();
+        send_archive(&set, size, &mut ahead).unwrap();
+        // But for the times in it.
+        assert_eq!(plain.len(), ahead.len());
+        assert_eq!(plain[2048..], ahead[2048..]);
+        let mut full = vec![0; CHUNK];
+        let error = send_archive(&set, size, full.as_mut_slice()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+        set.images[1].size += 1;
+        let size = archive_size(&set.images);
+        let error = send_archive(&set, size, io::sink()).unwrap_err();
+        assert!(error.to_string().contains("shorter"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pages on their way through memory of our own.
 
-use std::io;
+use std::io::{self, Write};
 
 use memmap2::MmapMut;
 
@@ -25,6 +25,19 @@ impl Buffer {
         Ok(Self { map, len: 0 })
     }
 
+    /// The one that is there already, or a new one.
+    pub(super) fn reused(buffer: &mut Option<Self>, size: usize) -> Result<&mut Self, SaveError> {
+        match buffer {
+            Some(buffer) => Ok(buffer),
+            None => Ok(buffer.insert(Self::new(size)?)),
+        }
+    }
+
+    /// Empties it.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Copies the runs, which must fit, out of the guest.
     pub(super) fn fill(&mut self, memory: &GuestMemory, runs: &[PageRun]) -> Result<(), SaveError> {
         let pieces: Vec<(GuestPhys, usize)> =
@@ -44,5 +57,18 @@ impl Buffer {
     /// What was filled in.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map[..self.len]
+    }
+}
+
+/// Adds to what was filled in.
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = (&mut self.map[self.len..]).write(bytes)?;
+        self.len += count;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

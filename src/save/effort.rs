@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use crate::domain::{Domain, DomainError};
 
 use super::copy::PIECE;
+use crate::pack::Compression;
 
 /// What writing pages may take of the host.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +23,13 @@ pub struct Effort {
     /// How far the threads that write step back behind others (`nice(2)`), and so
     /// for disks: 0 to 19.
     pub nice: u8,
+    /// How pages are compressed, if they are.
+    pub compression: Option<Compression>,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { jobs: None, memory: 64 << 20, rate: None, nice: 0 }
+        Self { jobs: None, memory: 64 << 20, rate: None, nice: 0, compression: None }
     }
 }
 
@@ -48,7 +51,9 @@ impl Effort {
                 NonZeroUsize::new(usual).unwrap_or(NonZeroUsize::MIN)
             }
         };
-        let buffers = usize::try_from(self.memory / PIECE).unwrap_or(usize::MAX);
+        // One that compresses has a piece twice.
+        let each = if self.compression.is_some() { 2 * PIECE } else { PIECE };
+        let buffers = usize::try_from(self.memory / each).unwrap_or(usize::MAX);
         let most = NonZeroUsize::new(buffers).unwrap_or(NonZeroUsize::MIN);
         Ok(jobs.min(most))
     }

@@ -1,5 +1,7 @@
 //! Why a process was not saved.
 
+use std::io;
+
 use crate::capture::CaptureError;
 use crate::control::ControlError;
 use crate::criu::{CheckError, CriuVersion, EncodeError, Need};
@@ -48,10 +50,10 @@ pub enum SaveError {
     },
     /// There is no memory for pages on their way.
     #[error("cannot buffer pages: {0}")]
-    Buffer(std::io::Error),
+    Buffer(io::Error),
     /// The threads that write pages could not be started, or did not end well.
     #[error("the threads that write pages failed: {0}")]
-    Threads(std::io::Error),
+    Threads(io::Error),
     /// The guest's kernel kept moving the process's pages.
     #[error(
         "process {pid}: the guest keeps moving its pages in memory; try again when it is less busy"
@@ -60,6 +62,9 @@ pub enum SaveError {
         /// The process.
         pid: i32,
     },
+    /// Pages could not be compressed.
+    #[error("pages cannot be compressed: {0}")]
+    Pack(#[source] io::Error),
     /// The process ran although it was frozen.
     #[error(
         "process {pid} ran while it was to be frozen: something in the VM undid it \

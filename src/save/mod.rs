@@ -21,6 +21,7 @@ mod pages;
 mod report;
 mod zeros;
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::attach::Attachment;
@@ -37,6 +38,10 @@ pub use effort::Effort;
 pub use error::SaveError;
 pub use hold::{Freeze, Hold};
 pub use report::{PagesReport, SaveDurations, SaveReport};
+pub use zeros::is_zero;
+
+/// How long to wait for the guest to finish what it is doing.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// What becomes of the process once its images are durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -238,20 +243,32 @@ struct Transaction<'a> {
 }
 
 impl Transaction<'_> {
+    /// Reads the tree in a pause, in another one where the guest is in the middle
+    /// of something.
+    fn capture<'k>(&self, tree: &Tree<'k>) -> Result<(Captured<'k>, Mark), SaveError> {
+        let started = Instant::now();
+        loop {
+            let pause = self.attachment.domain.pause()?;
+            let remembering = self.attachment.kernel.space().memory().remember();
+            let captured = capture(tree, self.options.limits)
+                .and_then(|captured| Ok((captured, Mark::of(tree)?)));
+            drop(remembering);
+            pause.resume()?;
+            match captured {
+                Err(error) if error.is_passing() && started.elapsed() < self.options.timeout => {
+                    sleep(PATIENCE);
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+
     fn run(self, hold: &mut Hold<'_, '_>, mut sink: Box<dyn Sink>) -> Result<Written, SaveError> {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
 
         let memory = self.attachment.kernel.space().memory();
-        let pause = self.attachment.domain.pause()?;
-        let remembering = memory.remember();
-        let captured = capture(hold.tree(), self.options.limits).and_then(|captured| {
-            let mark = Mark::of(hold.tree())?;
-            Ok((captured, mark))
-        });
-        drop(remembering);
-        pause.resume()?;
-        let (Captured { mut snapshot, memories }, mark) = captured?;
+        let (Captured { mut snapshot, memories }, mark) = self.capture(hold.tree())?;
         hold.describe_to(&mut snapshot);
         let captured = lap();
 
@@ -263,8 +280,7 @@ impl Transaction<'_> {
         let found = plans.values().map(PagePlan::bytes).sum();
         let effort = self.options.effort;
         let workers = effort.workers(&self.attachment.domain, found)?;
-        let means =
-            pages::Means { memory, workers, pace: Pace::new(effort.rate), nice: effort.nice };
+        let means = pages::Means { memory, workers, pace: Pace::new(effort.rate), effort };
         let written =
             pages::write(&source, plans, &mut snapshot, &mut *sink, &means, self.observer)?;
         let pages = lap();
@@ -273,7 +289,8 @@ impl Transaction<'_> {
             sink.image(&image.name, &image.bytes)?;
         }
         sink.sync()?;
-        criu::check(sink.images(), CheckOptions::default())?;
+        let shell_job = self.options.limits.shell_job;
+        criu::check(sink.images(), CheckOptions { shell_job })?;
         if hold.has_run(&mark)? {
             return Err(SaveError::RanMeanwhile { pid: hold.tree().root().pid() });
         }

@@ -39,7 +39,8 @@ pub(super) enum Settled {
         /// Their number.
         moved: u64,
     },
-    /// Pages have come that have no place in what was written.
+    /// Pages have come that have no place in what was written, or were moved where
+    /// none can be written over.
     Otherwise,
 }
 
@@ -48,12 +49,13 @@ where
     L: Fn() -> Result<PagePlan, SaveError>,
     Z: Fn(u64) -> bool,
 {
-    /// Writes what changed since `found` was, of which `written` went out.
+    /// Writes what changed since `found` was, of which `written` went out: by
+    /// `writer`, where a page can be written over.
     pub(super) fn settle(
         &self,
         found: &PagePlan,
         written: &PagePlan,
-        writer: &dyn PagesWriter,
+        writer: Option<&dyn PagesWriter>,
     ) -> Result<Settled, SaveError> {
         let started = Instant::now();
         let (mut moved, mut offsets, mut page) = (0, None, Buffer::new(PAGE_SIZE as usize)?);
@@ -103,11 +105,12 @@ fn write(
     change: PageChange,
     offsets: &Offsets,
     bytes: &[u8],
-    writer: &dyn PagesWriter,
+    writer: Option<&dyn PagesWriter>,
 ) -> Result<bool, SaveError> {
-    match offsets.of_page(change.addr()) {
-        Some(offset) => writer.write_at(offset, &[IoSlice::new(bytes)])?,
-        None => return Ok(is_zero(bytes)),
+    match (offsets.of_page(change.addr()), writer) {
+        (Some(offset), Some(writer)) => writer.write_at(offset, &[IoSlice::new(bytes)])?,
+        (Some(_), None) => return Ok(false),
+        (None, _) => return Ok(is_zero(bytes)),
     }
     Ok(true)
 }

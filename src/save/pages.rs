@@ -2,6 +2,7 @@
 //! what they have.
 
 use std::collections::HashMap;
+use std::io::{IoSlice, Write};
 use std::num::NonZeroUsize;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,11 +11,14 @@ use crate::capture::{CaptureError, MemoryPages, PagePlan, plan_pages};
 use crate::control::{Target, Tree};
 use crate::criu::{self, PagesOwner};
 use crate::memory::GuestMemory;
-use crate::sink::{PagesWriter, Sink};
+use crate::pack::{self, SeekTable};
+use crate::sink::{PagesWriter, Room, Sink};
 use crate::snapshot::{Id, Mm, Process, Snapshot, VmaKind};
 
 use super::Observer;
-use super::copy::{Copy, PIECE};
+use super::buffer::Buffer;
+use super::copy::{Copied, Copy, PIECE};
+use super::effort::Effort;
 use super::error::SaveError;
 use super::moving::{Moving, Settled};
 use super::pace::Pace;
@@ -128,12 +132,13 @@ pub(super) fn write(
     let mut done = 0;
     for file in criu::pages_files(snapshot) {
         let Some(plan) = plans.remove(&file.owner) else { continue };
-        let writer = sink.pages(&file.name, file.size)?;
+        let (name, room) = means.place(&file);
+        let writer = sink.pages(&name, room)?;
         let one = One { source, snapshot, owner: file.owner, writer: &*writer, means };
         let progress = Progress { done, total };
         done += plan.bytes();
-        let written = one.write(plan, progress, &mut report, observer)?;
-        writer.finish(written.bytes())?;
+        let (written, size) = one.write(plan, progress, &mut report, observer)?;
+        writer.finish(size)?;
         report.add(written.bytes(), file.owner);
         note(&written, file.owner, snapshot);
     }
@@ -145,8 +150,21 @@ pub(super) struct Means<'a> {
     pub(super) memory: &'a GuestMemory,
     pub(super) workers: NonZeroUsize,
     pub(super) pace: Pace,
-    /// How far workers step back behind others.
-    pub(super) nice: u8,
+    pub(super) effort: Effort,
+}
+
+impl Means<'_> {
+    /// The name of a pages file, and what it may take.
+    fn place(&self, file: &criu::PagesFile) -> (String, Room) {
+        match self.effort.compression {
+            None => (file.name.clone(), Room::Reserved(file.size)),
+            Some(way) => {
+                let pieces = file.size.div_ceil(PIECE) + 1;
+                let most = pieces.saturating_mul(pack::bound(PIECE as usize) as u64);
+                (format!("{}{}", file.name, way.suffix()), Room::UpTo(most))
+            }
+        }
+    }
 }
 
 /// Bytes of pages that were looked at, of all of a save.
@@ -167,18 +185,20 @@ struct One<'a, 'k> {
 
 impl One<'_, '_> {
     /// Writes them, anew where they moved in a way that what is written cannot
-    /// follow. What went out.
+    /// follow. What went out, and the size of the file.
     fn write(
         &self,
         mut plan: PagePlan,
         progress: Progress,
         report: &mut PagesReport,
         observer: &mut dyn Observer,
-    ) -> Result<PagePlan, SaveError> {
+    ) -> Result<(PagePlan, u64), SaveError> {
         let pid = self.source.pid(self.owner);
         let started = Instant::now();
+        let is_packed = self.means.effort.compression.is_some();
         loop {
-            let written = self.copy(&plan, progress, observer)?;
+            let Copied { runs, frames } = self.copy(&plan, progress, observer)?;
+            let written = plan.with_runs(runs);
             let moving = Moving {
                 memory: self.means.memory,
                 pid,
@@ -186,11 +206,12 @@ impl One<'_, '_> {
                 look: || self.source.plan(self.snapshot, self.owner, &*observer),
                 is_zero_if_absent: |addr| self.is_anonymous(addr),
             };
-            match moving.settle(&plan, &written, self.writer)? {
+            match moving.settle(&plan, &written, (!is_packed).then_some(self.writer))? {
                 Settled::AsWritten { moved } => {
                     report.moved += moved;
                     report.zero += plan.bytes().saturating_sub(written.bytes());
-                    return Ok(written);
+                    let size = if is_packed { self.close(&frames)? } else { written.bytes() };
+                    return Ok((written, size));
                 }
                 Settled::Otherwise if started.elapsed() < self.source.patience => {
                     tracing::debug!("pages of process {pid} were moved, writing all again");
@@ -207,18 +228,34 @@ impl One<'_, '_> {
         plan: &PagePlan,
         progress: Progress,
         observer: &mut dyn Observer,
-    ) -> Result<PagePlan, SaveError> {
-        let Means { memory, workers, pace, nice } = self.means;
-        let may_stay = |addr| self.is_anonymous(addr);
-        let (writer, workers, nice) = (self.writer, *workers, *nice);
-        let copy = Copy { memory, writer, workers, pace, nice, piece: PIECE, may_stay };
+    ) -> Result<Copied, SaveError> {
+        let Means { memory, workers, pace, effort } = self.means;
+        let copy = Copy {
+            memory,
+            writer: self.writer,
+            workers: *workers,
+            pace,
+            nice: effort.nice,
+            piece: PIECE,
+            compression: effort.compression,
+            may_stay: |addr| self.is_anonymous(addr),
+        };
         let Progress { mut done, total } = progress;
-        let runs = copy.run(plan, &mut |bytes| {
+        copy.run(plan, &mut |bytes| {
             done += bytes;
             observer.pages(done, total);
             !observer.is_interrupted()
-        })?;
-        Ok(plan.with_runs(runs))
+        })
+    }
+
+    /// Ends a packed file; its size.
+    fn close(&self, frames: &SeekTable) -> Result<u64, SaveError> {
+        let end = frames.packed();
+        let table = frames.to_bytes();
+        let mut buffer = Buffer::new(table.len())?;
+        buffer.write_all(&table).map_err(SaveError::Buffer)?;
+        self.writer.write_at(end, &[IoSlice::new(buffer.bytes())])?;
+        Ok(end + table.len() as u64)
     }
 
     /// Whether memory without a page reads as zeros at an address: what is there

@@ -27,7 +27,7 @@ pub(super) fn kept(bytes: &[u8], mut goes_out: impl FnMut(usize) -> bool) -> Vec
 }
 
 /// Whether all bytes are zero. Most pages that hold anything begin with it.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+pub fn is_zero(bytes: &[u8]) -> bool {
     // One comparison for each step lets the compiler take vectors for it.
     let (steps, rest) = bytes.as_chunks::<STEP>();
     let is_zero = |bytes: &[u8]| bytes.iter().fold(0, |any, byte| any | byte) == 0;

@@ -14,7 +14,7 @@ use nix::fcntl::OFlag;
 
 use super::file::{create, is_memory};
 use super::pages_file::PagesFile;
-use super::{Direct, PagesIo, PagesWriter, Sink, SinkError, SinkReport};
+use super::{Direct, PagesIo, PagesWriter, Room, Sink, SinkError, SinkReport};
 use crate::criu::{ImageDirectory, ImageKind, ImageStore};
 
 /// The inventory before it is complete.
@@ -109,9 +109,9 @@ impl Sink for DirectorySink {
         Ok(())
     }
 
-    fn pages(&mut self, name: &str, size: u64) -> Result<Box<dyn PagesWriter + '_>, SinkError> {
+    fn pages(&mut self, name: &str, room: Room) -> Result<Box<dyn PagesWriter + '_>, SinkError> {
         let path = self.path.join(name);
-        let file = PagesFile::create(&path, size, self.options.direct)?;
+        let file = PagesFile::create(&path, room, self.options.direct)?;
         self.written.push(path);
         Ok(Box::new(PagesFileWriter { sink: self, file }))
     }
@@ -279,7 +279,7 @@ mod tests {
             let path = folder.path().join("images");
             let options = DirectoryOptions { sync, ..DirectoryOptions::default() };
             let mut sink = Box::new(DirectorySink::create(&path, options).unwrap());
-            let writer = sink.pages("pages-1.img", 4 * PAGE as u64).unwrap();
+            let writer = sink.pages("pages-1.img", Room::Reserved(4 * PAGE as u64)).unwrap();
             writer.write_at(0, &[IoSlice::new(&[1; 3 * PAGE])]).unwrap();
             writer.finish(3 * PAGE as u64).unwrap();
             sink.image("inventory.img", b"last").unwrap();
@@ -314,7 +314,7 @@ mod tests {
         let path = folder.path().join("images");
         let mut sink = new(&path).unwrap();
         sink.image("pstree.img", b"p").unwrap();
-        drop(sink.pages("pages-1.img", PAGE as u64).unwrap());
+        drop(sink.pages("pages-1.img", Room::Reserved(PAGE as u64)).unwrap());
         drop(sink);
         assert!(!path.exists());
 

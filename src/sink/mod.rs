@@ -32,11 +32,11 @@ pub trait Sink {
     /// When it cannot be written; the sink is then to be dropped.
     fn image(&mut self, name: &str, bytes: &[u8]) -> Result<(), SinkError>;
 
-    /// Begins a pages file that will have at most `size` bytes.
+    /// Begins a pages file.
     ///
     /// # Errors
     /// When there is no room for it or it cannot be made.
-    fn pages(&mut self, name: &str, size: u64) -> Result<Box<dyn PagesWriter + '_>, SinkError>;
+    fn pages(&mut self, name: &str, room: Room) -> Result<Box<dyn PagesWriter + '_>, SinkError>;
 
     /// Waits until all that was taken is durable.
     ///
@@ -52,6 +52,25 @@ pub trait Sink {
     /// # Errors
     /// When that fails; the set is then not complete.
     fn complete(self: Box<Self>) -> Result<SinkReport, SinkError>;
+}
+
+/// What a pages file may take, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// About as much, or less: what is not there is found out before pages are
+    /// written.
+    Reserved(u64),
+    /// Much less, as it seems, but no more.
+    UpTo(u64),
+}
+
+impl Room {
+    /// Bytes at most.
+    pub fn most(self) -> u64 {
+        match self {
+            Self::Reserved(bytes) | Self::UpTo(bytes) => bytes,
+        }
+    }
 }
 
 /// Takes the pages of one pages file, from several threads at a time.

@@ -15,10 +15,11 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
+use nix::sys::statvfs::fstatvfs;
 use nix::sys::uio::pwritev;
 
 use super::file::{create, is_memory};
-use super::{BufferedBecause, Direct, PagesIo, SinkError};
+use super::{BufferedBecause, Direct, PagesIo, Room, SinkError};
 
 /// Slices that one system call takes (`UIO_MAXIOV`).
 const MAX_SLICES: usize = 1024;
@@ -41,26 +42,31 @@ pub(super) struct PagesFile {
 }
 
 impl PagesFile {
-    /// Makes a file that must not exist yet, with room for `size` bytes, so
-    /// that a full disk is found out before pages are written.
-    pub(super) fn create(path: &Path, size: u64, direct: Direct) -> Result<Self, SinkError> {
+    /// Makes a file that must not exist yet. A full disk is found out before pages
+    /// are written where room is to be reserved.
+    pub(super) fn create(path: &Path, room: Room, direct: Direct) -> Result<Self, SinkError> {
         let (file, buffered) = open(path, direct)?;
         let file = Self {
             file,
             path: path.to_owned(),
-            size,
+            size: room.most(),
             end: AtomicU64::new(0),
             is_direct: AtomicBool::new(buffered.is_none()),
             buffered,
             turn: Mutex::new(()),
         };
-        match file.reserve() {
-            Ok(()) => Ok(file),
-            Err(error) => {
-                let _ = fs::remove_file(path);
-                Err(error)
-            }
+        let made = match room {
+            // There pages are allocated one by one, which writes do as well, and
+            // several at a time look for zeros meanwhile.
+            Room::Reserved(_) if buffered == Some(BufferedBecause::Memory) => file.require_room(),
+            Room::Reserved(_) => file.reserve(),
+            Room::UpTo(bytes) => file.resize(bytes),
+        };
+        if let Err(error) = made {
+            let _ = fs::remove_file(path);
+            return Err(error);
         }
+        Ok(file)
     }
 
     /// Whether writes go past the page cache.
@@ -127,6 +133,16 @@ impl PagesFile {
                 Err(errno) => Err(SinkError::write(&self.path, self.size, errno.into())),
             };
         }
+    }
+
+    /// Looks whether a file system in memory has room. One that has no limit says
+    /// that it has no blocks.
+    fn require_room(&self) -> Result<(), SinkError> {
+        let refused = |errno: Errno| SinkError::write(&self.path, self.size, errno.into());
+        let space = fstatvfs(&self.file).map_err(refused)?;
+        let free = space.blocks_available().saturating_mul(space.fragment_size());
+        let has_room = space.blocks() == 0 || free >= self.size;
+        if has_room { Ok(()) } else { Err(refused(Errno::ENOSPC)) }
     }
 
     fn resize(&self, size: u64) -> Result<(), SinkError> {
@@ -218,7 +234,7 @@ mod tests {
     fn in_new_folder(pages: u64, direct: Direct) -> (tempfile::TempDir, PathBuf, PagesFile) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pages-1.img");
-        let file = PagesFile::create(&path, pages * PAGE as u64, direct).unwrap();
+        let file = PagesFile::create(&path, Room::Reserved(pages * PAGE as u64), direct).unwrap();
         (folder, path, file)
     }
 
@@ -297,12 +313,21 @@ mod tests {
     fn what_lies_in_memory_anyway_is_written_through_the_page_cache() {
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = folder.path().join("pages-1.img");
-        let refused = PagesFile::create(&path, PAGE as u64, Direct::On).unwrap_err();
+        let refused = PagesFile::create(&path, Room::UpTo(PAGE as u64), Direct::On).unwrap_err();
         assert!(matches!(refused, SinkError::NoDirect(_)), "{refused}");
-        let file = PagesFile::create(&path, PAGE as u64, Direct::Auto).unwrap();
+        let file = PagesFile::create(&path, Room::Reserved(PAGE as u64), Direct::Auto).unwrap();
         file.write_at(0, &[slice(&pages(), 0)]).unwrap();
         let (_, io) = file.finish(PAGE as u64).unwrap();
         assert_eq!(io, PagesIo::Buffered(BufferedBecause::Memory));
+    }
+
+    #[test]
+    fn a_full_file_system_in_memory_is_found_out_before_it_is_written_to() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = folder.path().join("pages-1.img");
+        let full = PagesFile::create(&path, Room::Reserved(1 << 60), Direct::Auto).unwrap_err();
+        assert!(full.to_string().contains("no space left"), "{full}");
+        assert!(!path.exists());
     }
 
     #[test]

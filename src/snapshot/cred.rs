@@ -27,4 +27,7 @@ pub struct Credentials {
     pub securebits: u32,
     /// `PR_SET_NO_NEW_PRIVS` was called.
     pub no_new_privs: bool,
+    /// The AppArmor profile that confines the thread, by its full name; `None`
+    /// where none does.
+    pub apparmor_profile: Option<String>,
 }

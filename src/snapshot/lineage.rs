@@ -54,6 +54,16 @@ pub fn lineage_problems(tree: &[Kin]) -> Vec<LineageProblem> {
     problems
 }
 
+/// Takes the session that the root is in for one that it leads: where a shell
+/// outside leads it, all that are in it are in that of `criu restore` afterwards
+/// (`prepare_pstree_for_shell_job()`, `criu/pstree.c`).
+pub fn in_session_of_root(tree: &mut [Kin]) {
+    let Some(&Kin { pid, sid, .. }) = tree.first() else { return };
+    for kin in tree.iter_mut().filter(|kin| kin.sid == sid) {
+        kin.sid = pid;
+    }
+}
+
 struct Lineage<'a> {
     of: HashMap<u32, &'a Kin>,
 }
@@ -157,6 +167,16 @@ mod tests {
         told(&both, 14, "cannot have been in");
         let root = lineage_problems(&[kin(10, 0, 7, 7)]);
         assert_eq!(root.len(), 2, "{root:?}");
+    }
+
+    #[test]
+    fn a_job_of_a_shell_is_in_the_session_of_its_root() {
+        let of_shell = [kin(10, 0, 10, 7), kin(11, 10, 11, 7), kin(12, 10, 12, 12)];
+        assert!(!lineage_problems(&of_shell).is_empty());
+        let mut job = of_shell;
+        in_session_of_root(&mut job);
+        assert_eq!(job.map(|kin| kin.sid), [10, 10, 12]);
+        assert_eq!(lineage_problems(&job), []);
     }
 
     #[test]

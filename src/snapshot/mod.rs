@@ -9,6 +9,8 @@
 //! referred to by [`Id`]: two processes with the same [`Process::mm`] are two
 //! processes that run in one address space.
 
+mod cgroup;
+mod cpu;
 mod cred;
 mod extended_state;
 mod files;
@@ -18,6 +20,7 @@ mod lineage;
 mod mm;
 mod process;
 mod registers;
+mod seccomp;
 mod signal;
 mod table;
 mod thread;
@@ -27,21 +30,29 @@ mod zombie;
 
 use serde::{Deserialize, Serialize};
 
+pub use cgroup::{Cgroup, CgroupHierarchy, CgroupParameter, CgroupSet};
+pub use cpu::Cpu;
 pub use cred::Credentials;
 pub use extended_state::{CetState, ExtendedState, LegacyState, XsaveState, component};
 pub use files::{
-    Chunk, Descriptor, FdTable, FileLock, FileOwner, FilePath, FileTime, FsContext, GhostFile,
-    LockKind, NamedFile, OpenFile, OpenFileKind, Pipe, SharedMemory, taken_directories,
+    CONTROL_CHARACTERS, Chunk, Descriptor, EpollTarget, FanotifyGroup, FanotifyMark, FdTable,
+    FileLock, FileOwner, FilePath, FileTime, FilterInstruction, Flight, FlightFiles, FlightProblem,
+    FsContext, GhostFile, InetSocket, InotifyWatch, LockKind, NamedFile, NetlinkSocket, OpenFile,
+    OpenFileKind, Packet, PacketMembership, PacketSocket, Pipe, RawOptions, SharedMemory, Socket,
+    SocketFamily, SocketKind, SocketOptions, SocketState, SocketTime, TcpOptions, Terminal,
+    TerminalKind, TerminalSettings, Termios, Timerfd, UnixName, UnixSocket, WindowSize,
+    taken_directories,
 };
 pub use kernel_string::KernelString;
 pub use limits::{RESOURCES, ResourceLimit};
-pub use lineage::{Kin, LineageProblem, lineage_problems};
+pub use lineage::{Kin, LineageProblem, in_session_of_root, lineage_problems};
 pub use mm::{Mm, PAGE_SIZE, PageRange};
 pub use process::{Process, ProcessState};
 pub use registers::Registers;
+pub use seccomp::{Seccomp, SeccompFilter};
 pub use signal::{AltStack, SIGINFO_SIZE, SIGNALS, SigAction, SigHand, SigInfo, SigSet};
 pub use table::{Id, Table};
-pub use thread::{Rseq, Scheduling, Seccomp, Thread};
+pub use thread::{Rseq, Scheduling, Thread};
 pub use timer::{Clocks, IntervalTimer, IntervalTimers, PosixTimer, TimerNotification};
 pub use vma::{Advice, Mapped, MappedFile, Protection, Vma, VmaFlags, VmaKind};
 pub use zombie::Zombie;
@@ -72,8 +83,20 @@ pub struct Snapshot {
     pub memories: Table<SharedMemory>,
     /// Pipes and FIFOs.
     pub pipes: Table<Pipe>,
+    /// Seccomp filters.
+    pub seccomp_filters: Table<SeccompFilter>,
+    /// Trees of cgroups in which any process is not in the root.
+    pub cgroup_hierarchies: Vec<CgroupHierarchy>,
+    /// The cgroups of processes in them.
+    pub cgroup_sets: Table<CgroupSet>,
+    /// Sockets.
+    pub sockets: Table<Socket>,
+    /// Terminals.
+    pub terminals: Table<Terminal>,
     /// Locks on files.
     pub locks: Vec<FileLock>,
+    /// The CPUs of the source.
+    pub cpu: Cpu,
     /// Clocks of the source when it was captured.
     pub clocks: Clocks,
 }
@@ -158,8 +181,10 @@ mod tests {
             }],
             rlimits: [ResourceLimit::default(); RESOURCES],
             oom_score_adj: -5,
+            has_terminal: false,
             child_subreaper: false,
             login_uid: None,
+            cgroups: None,
         });
         let json = serde_json::to_string(&snapshot).unwrap();
         assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);

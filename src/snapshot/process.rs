@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FdTable, FsContext, Id, IntervalTimers, Mm, PosixTimer, RESOURCES, ResourceLimit, SigHand,
-    SigInfo, Thread,
+    CgroupSet, FdTable, FsContext, Id, IntervalTimers, Mm, PosixTimer, RESOURCES, ResourceLimit,
+    SigHand, SigInfo, Thread,
 };
 
 /// A frozen process.
@@ -19,6 +19,9 @@ pub struct Process {
     pub pgid: u32,
     /// Session.
     pub sid: u32,
+    /// Whether it has the controlling terminal of its session, which another process
+    /// of the tree leads.
+    pub has_terminal: bool,
     /// Whether it runs or is stopped, apart from our own freezing.
     pub state: ProcessState,
     /// Wait status with which the process ends, where that is decided already.
@@ -52,6 +55,8 @@ pub struct Process {
     /// Audit login UID, `u32::MAX` where none was set; `None` where the kernel
     /// has no audit.
     pub login_uid: Option<u32>,
+    /// Its cgroups; `None` where it is in the root of each hierarchy.
+    pub cgroups: Option<Id<CgroupSet>>,
 }
 
 /// What a process is doing as far as job control is concerned.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AltStack, Credentials, ExtendedState, KernelString, Registers, SigInfo, SigSet};
+use super::{
+    AltStack, Credentials, ExtendedState, KernelString, Registers, Seccomp, SigInfo, SigSet,
+};
 
 /// A frozen thread.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ pub struct Thread {
     pub pdeath_signal: u32,
     /// Credentials.
     pub credentials: Credentials,
-    /// Seccomp mode.
+    /// Which system calls it may make.
     pub seccomp: Seccomp,
 }
 
@@ -57,17 +59,4 @@ pub struct Scheduling {
     pub nice: i32,
     /// Real-time priority, 1 to 99; 0 for policies that have none.
     pub rt_priority: u32,
-}
-
-/// Seccomp mode of a thread, with the kernel's numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Seccomp {
-    /// No restriction.
-    #[default]
-    Disabled,
-    /// Only `read`, `write`, `exit` and `rt_sigreturn`.
-    Strict,
-    /// Filters decide.
-    Filter,
 }

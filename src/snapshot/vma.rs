@@ -62,6 +62,8 @@ pub enum VmaKind {
     FilePrivate(MappedFile),
     /// A file, shared: pages belong to the file.
     FileShared(MappedFile),
+    /// The ring of a context of asynchronous I/O (`io_setup()`).
+    AioRing,
     /// The kernel's `[vdso]`.
     Vdso,
     /// The kernel's `[vvar]`; `[vvar_vclock]`, a mapping of its own since

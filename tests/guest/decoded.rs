@@ -33,9 +33,12 @@ impl Decoded {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            let Some(kind) = name.strip_suffix(".img").and_then(|name| name.split('-').next())
-            else {
-                continue;
+            let Some(stem) = name.strip_suffix(".img") else { continue };
+            // Of these two each has a message of its own.
+            let kind = match stem {
+                "tty-info" => "tty_info",
+                "tty-data" => "tty_data",
+                _ => stem.split('-').next().unwrap_or(stem),
             };
             if kind == "pages" {
                 continue;
@@ -112,6 +115,7 @@ fn message_name(kind: &str, index: usize) -> String {
         ("ghost", _) => "criu.ghost_chunk_entry".into(),
         ("memfd", _) => "criu.memfd_inode_entry".into(),
         ("filelocks", _) => "criu.file_lock_entry".into(),
+        ("sk", _) => "criu.sk_packet_entry".into(),
         ("pipes" | "fifo", _) => "criu.pipe_data_entry".into(),
         _ => format!("criu.{kind}_entry"),
     }
@@ -140,6 +144,7 @@ fn messages(
         };
         let length = match name.as_str() {
             "criu.pipe_data_entry" => number("bytes"),
+            "criu.sk_packet_entry" => number("length"),
             "criu.ghost_chunk_entry" => number("len"),
             // What is not in chunks follows as it is.
             "criu.ghost_file_entry" if number("chunks") != Some(1) => {

@@ -38,9 +38,22 @@ struct Family<'a> {
 /// The images of each process of a tree by its PID.
 pub fn by_process(images: &Decoded) -> BTreeMap<u32, Decoded> {
     let is_id = |field: &str| field == "id" || field.ends_with(".id");
-    let files = records(images, "files").into_iter().map(|mut file| {
+    let all = records(images, "files");
+    let files = all.iter().cloned().map(|mut file| {
         let id = number(&file["id"]);
         file.retain(|field, _| !is_id(field));
+        if let Some(kind) = file.get("usk.type") {
+            let queue = queue(images, id, number(kind) == SOCK_STREAM);
+            file.extend(queue);
+        }
+        if let Some(terminal) = file.remove("tty.tty_info_id") {
+            file.extend(self::terminal(images, number(&terminal)));
+        }
+        if let Some(path) = file.remove("tty.regf_id") {
+            let path = all.iter().find(|other| other["id"] == path).expect("a path");
+            let fields = path.iter().filter(|(field, _)| !is_id(field));
+            file.extend(fields.map(|(field, value)| (format!("tty.path.{field}"), value.clone())));
+        }
         if let Some(inode) = file.remove("memfd.inode_id") {
             file.extend(memory(images, number(&inode)));
         }
@@ -55,6 +68,56 @@ pub fn by_process(images: &Decoded) -> BTreeMap<u32, Decoded> {
     let family = Family { images, files: files.collect(), tables: tables.collect() };
     let own = processes.iter().map(|process| (number(&process["pid"]), family.process(process)));
     own.collect()
+}
+
+const SOCK_STREAM: u32 = 1;
+
+/// What is in the queue of a socket. Bytes of a stream may be split anywhere;
+/// CRIU has descriptors come with what was sent right before them, too.
+fn queue(images: &Decoded, id: u32, is_stream: bool) -> BTreeMap<String, String> {
+    let mut packets: Vec<(String, Vec<String>)> = Vec::new();
+    for packet in records(images, "sk-queues") {
+        if number(&packet["id_for"]) != id {
+            continue;
+        }
+        let payload = packet.get("payload").expect("bytes, if only none").clone();
+        let rights = packet.iter().filter(|(field, _)| field.contains(".rights["));
+        let rights: Vec<_> = rights.map(|(_, id)| described(images, number(id))).collect();
+        match packets.last_mut() {
+            Some((bytes, before)) if is_stream && before.is_empty() => {
+                bytes.push_str(&payload);
+                *before = rights;
+            }
+            _ => packets.push((payload, rights)),
+        }
+    }
+    let packets = packets.iter().enumerate();
+    packets.map(|(at, packet)| (format!("usk.queue {at}"), format!("{packet:?}"))).collect()
+}
+
+/// A record of `files.img` without any ID.
+fn described(images: &Decoded, id: u32) -> String {
+    let file = records(images, "files").into_iter().find(|file| number(&file["id"]) == id);
+    let mut file = file.expect("a record for each that is in flight");
+    // As what is intended to differ of files that processes have open.
+    let is_intended = |field: &str| field.ends_with(".so_mark") || field.contains(".build_id");
+    file.retain(|field, _| !field.ends_with("id") && !is_intended(field));
+    format!("{file:?}")
+}
+
+/// What is said of a terminal, and what waits to be read from it.
+fn terminal(images: &Decoded, id: u32) -> BTreeMap<String, String> {
+    let info = records(images, "tty-info").into_iter().find(|info| number(&info["id"]) == id);
+    let data = records(images, "tty-data").into_iter().find(|data| number(&data["tty_id"]) == id);
+    let info = info.expect("a record for each that is open").into_iter();
+    let info = info.map(|(field, value)| (format!("tty.info.{field}"), value));
+    let data = data.map(|data| ("tty.data".to_owned(), data["data"].clone()));
+    // Of 19 words of characters CRIU leaves those behind the last as they were.
+    let is_none = |field: &str| {
+        let at = field.split_once(".c_cc[").and_then(|(_, at)| at.strip_suffix(']'));
+        at.is_some_and(|at| at.parse::<u32>().is_ok_and(|at| at > 4))
+    };
+    info.chain(data).filter(|(field, _)| !is_none(field)).collect()
 }
 
 /// What is said of shared memory, and what its pages hold.

@@ -37,8 +37,8 @@ fn what_an_older_criu_would_lose_is_refused_by_name() {
     assert!(!std::path::Path::new(&guests.images()).exists(), "images are left");
     assert_eq!(job.ask(), before, "it runs on");
 
-    let version = guests.destination.sh("criu --version | sed -n 's/^Version: //p'");
-    let version = version.trim();
+    let version = guests.criu_version();
+    let version = version.as_str();
     if knows_all(version) {
         guests.save(job.pid, &["--for-criu", version]).stdout();
     } else {

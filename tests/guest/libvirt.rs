@@ -74,6 +74,25 @@ fn a_counter_is_saved_and_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn images_come_on_a_disk_to_a_domain_too() {
+    let vm = libvirt_guest();
+    let job = vm.guest.start("counter", &["200"], "3\n");
+    let images = vm.scratch.path().join("images");
+    let images = ["--images-dir", images.to_str().unwrap()];
+    let pid = job.pid.to_string();
+    vm.ovmigrate("save", &["--pid", &pid, images[0], images[1]]).stdout();
+    let options = [images[0], images[1], "--via", "disk", "--json"];
+    let restored = vm.ovmigrate("restore", &options).json();
+    assert_eq!(restored["way"], "disk", "{restored}");
+    job.wait_for_output();
+    assert_clean(&vm);
+    let nodes = r#"{"execute":"query-named-block-nodes","arguments":{"flat":true}}"#;
+    let nodes = vm.virsh(&["qemu-monitor-command", vm.guest.name, nodes]);
+    assert!(!nodes.contains("ovmigrate-disk-"), "{nodes}");
+    assert_eq!(vm.guest.sh("ls /sys/block").trim(), "vda");
+}
+
+#[test]
 fn a_killed_ovmigrate_leaves_no_paused_domain() {
     let vm = libvirt_guest();
     let job = vm.guest.start("counter", &["200"], "3\n");

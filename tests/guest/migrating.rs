@@ -1,7 +1,7 @@
 //! From one VM to the other: saved from outside, restored by the guest's CRIU,
 //! going on where it stopped.
 
-use crate::harness::{TestKernel, guests, kept, ovmigrate, unknown, wait_for, works};
+use crate::harness::{Guest, Job, TestKernel, guests, kept, ovmigrate, unknown, wait_for, works};
 
 #[test]
 fn a_counter_goes_on_where_it_stopped() {
@@ -126,6 +126,43 @@ fn timers_of_every_kind_do_what_they_are_for() {
     }
     assert!(after.contains("CPU clocks: second 1 main 0 process 1"), "{after}");
     kept(&["POSIX timers of every clock", "POSIX timers with a pending signal and overruns"]);
+}
+
+/// Its clocks go on: those of its time namespace, which what was restored has, too.
+#[test]
+fn a_process_that_was_moved_is_moved_on() {
+    const AHEAD: u64 = 100_000;
+    let guests = guests();
+    // A time namespace is for children, and CLONE_NEWTIME is 0x80.
+    let script = format!(
+        "import ctypes, os, time\n\
+         assert ctypes.CDLL(None).unshare(0x80) == 0\n\
+         open('/proc/self/timens_offsets', 'w').write('monotonic {AHEAD} 0')\n\
+         if os.fork(): os._exit(0)\n\
+         os.setsid()\n\
+         print(os.getpid(), flush=True)\n\
+         while True: time.sleep(0.2); print(time.monotonic_ns(), flush=True)"
+    );
+    let parent = guests.source.spawn(&["python3", "-c", &script]).once_it_prints("\n");
+    let pid = parent.log().lines().next().expect("a line").parse().expect("a PID");
+    guests.source.adopt(pid);
+    let job = Job { guest: &guests.source, pid, log: parent.log.clone() };
+    let moved = job.migrate(&guests, &[]);
+    moved.wait_for_output();
+    let (pid, images) = (job.pid.to_string(), guests.folder.join("again"));
+    let images = images.to_str().expect("a path of ours");
+    let at = |guest: &Guest| ["--domain", guest.name, "--images-dir", images].map(str::to_owned);
+    let save = ["save".into(), "--pid".into(), pid].into_iter().chain(at(&guests.destination));
+    ovmigrate(save).stdout();
+    guests.copy_between(&guests.destination, &guests.source, &[&job.log]);
+    ovmigrate(["restore".to_owned()].into_iter().chain(at(&guests.source))).stdout();
+    job.wait_for_output();
+    let log = job.log();
+    let times: Vec<u64> = log.lines().skip(1).map(|line| line.parse().unwrap()).collect();
+    assert!(times.is_sorted(), "its clock has gone back: {times:?}");
+    let seconds = times.last().expect("a time") / 1_000_000_000;
+    assert!((AHEAD..2 * AHEAD).contains(&seconds), "its clock was set to {seconds} s");
+    kept(&["a process that was restored before, in a time namespace of its own"]);
 }
 
 #[test]

@@ -17,8 +17,13 @@ fn prepare(guests: &Guests) {
 /// Moves a process and its descendants, with the files that they work on as
 /// those were when it was saved.
 fn moved<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
+    moved_with(guests, job, &[FOLDER])
+}
+
+/// The same with other files.
+fn moved_with<'g>(guests: &'g Guests, job: &Job<'_>, files: &[&str]) -> Job<'g> {
     guests.save(job.pid, &[]).stdout();
-    guests.copy_whole(&[FOLDER, &job.log]);
+    guests.copy_whole(&[files, &[&job.log]].concat());
     guests.restore().stdout();
     guests.destination.adopt(job.pid);
     Job { guest: &guests.destination, pid: job.pid, log: job.log.clone() }
@@ -151,4 +156,63 @@ fn a_pool_of_python_processes_finishes_its_tasks() {
     let expected: Vec<_> = (1..=200).map(|task| format!("task {task}")).collect();
     assert_eq!(tasks, expected);
     kept(&["a Python pool of processes, with pipes, semaphores and shared memory"]);
+}
+
+/// Waits for the end of one that ticks and counts primes, moved at work.
+fn has_ticked_and_counted(moved: &Job<'_>, ticks: u64) {
+    // Of the numbers below 60,000.
+    const PRIMES: u64 = 6057;
+    let sum: u64 = (1..=ticks).map(|number| number * number).sum();
+    let said = answer(moved);
+    assert_eq!(said, format!("sum {sum} primes {PRIMES}"), "{}", moved.log());
+    let log = moved.log();
+    let found: Vec<_> = log.lines().filter(|line| line.starts_with("tick")).collect();
+    let expected: Vec<_> = (10..=ticks).step_by(10).map(|tick| format!("tick {tick}")).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_node_program_has_its_timers_and_threads() {
+    const TICKS: u64 = 300;
+    let guests = guests();
+    prepare(&guests);
+    let script = guests.source.program("timers.js");
+    guests.destination.program("timers.js");
+    let (keyless, ticks) = (guests.source.program("keyless"), TICKS.to_string());
+    let mut command = vec!["node", script.as_str(), ticks.as_str()];
+    // Its engine takes keys since Linux 5.13, and since version 20 it uses io_uring.
+    let refusal = match TestKernel::chosen().release {
+        "5.10" => None,
+        "6.1" => Some(("protection keys", "it has protection keys (pkey_alloc)")),
+        _ => Some(("io_uring", "uses io_uring")),
+    };
+    if let Some((what, words)) = refusal {
+        let job = guests.source.spawn(&command).once_it_prints("tick 20\n");
+        let message = guests.save(job.pid, &[]).error();
+        assert!(message.contains(words), "{message}");
+        refused(&format!("a Node program with {what}"), words);
+        job.kill("KILL");
+        job.wait_for_end();
+        command.insert(0, &keyless);
+    }
+    let job = guests.source.spawn(&command).once_it_prints("tick 20\n");
+    has_ticked_and_counted(&moved(&guests, &job), TICKS);
+    kept(&["a Node program with timers and threads, without protection keys and io_uring"]);
+}
+
+#[test]
+fn a_java_program_has_its_timers_and_threads() {
+    const TICKS: u64 = 300;
+    let guests = guests();
+    prepare(&guests);
+    let script = guests.source.program("threads.js");
+    guests.destination.program("threads.js");
+    let rhino = "/usr/share/java/js.jar";
+    let (main, ticks) = ("org.mozilla.javascript.tools.shell.Main", TICKS.to_string());
+    let command = ["java", "-cp", rhino, main, &script, &ticks];
+    let job = guests.source.spawn(&command).once_it_prints("tick 20\n");
+    // What it tells of itself, for those that look at it.
+    let told = format!("/tmp/hsperfdata_root/{}", job.pid);
+    has_ticked_and_counted(&moved_with(&guests, &job, &[FOLDER, &told]), TICKS);
+    kept(&["a Java program with timers and threads"]);
 }

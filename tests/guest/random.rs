@@ -2,27 +2,26 @@
 //! which looks at all that it has.
 //!
 //! A tree follows from its seed alone. `OVMIGRATE_TEST_SEED=N` has the test try
-//! that one only, on the kernel that the run is on.
+//! that one only, `N-M` all from one to another, on the kernel that the run is on.
 
 use crate::harness::{
     Guest, Guests, Job, Run, TestKernel, guests, kept, ovmigrate, rounds, wait_for,
 };
 
-/// Names the one seed to try.
+/// Names the seeds to try: one, or the first and the last.
 const ENVIRONMENT: &str = "OVMIGRATE_TEST_SEED";
 /// How many trees stand in the guest at a time.
 const AT_A_TIME: usize = 5;
 const FOLDER: &str = "/var/tmp/ovmigrate-tests/random.d";
-/// Memory that is mapped, written and given back, pipes, wake-ups: on both CPUs
-/// of the guest. Nothing that forks all the time, for that uses up the PIDs that
-/// the other VM leaves to this one.
-const LOAD: &str = "exec nice -n 10 stress-ng --quiet --vm 1 --vm-bytes 48M --pipe 1 \
-                    --futex 1 --timeout 900";
-
 /// Those of this run: others for each kernel, and more where tests repeat.
 fn seeds() -> Vec<u32> {
-    if let Ok(seed) = std::env::var(ENVIRONMENT) {
-        return vec![seed.parse().unwrap_or_else(|_| panic!("{ENVIRONMENT} is a number"))];
+    if let Ok(chosen) = std::env::var(ENVIRONMENT) {
+        let (first, last) = chosen.split_once('-').unwrap_or((&chosen, &chosen));
+        let number = |text: &str| text.parse::<u32>();
+        return match (number(first), number(last)) {
+            (Ok(first), Ok(last)) if first <= last => (first..=last).collect(),
+            _ => panic!("{ENVIRONMENT}={chosen}: is neither a number nor two like 61000-61019"),
+        };
     }
     let line: String = TestKernel::chosen().release.chars().filter(char::is_ascii_digit).collect();
     let first = line.parse::<u32>().expect("a release line") * 1000;
@@ -136,11 +135,9 @@ fn random_trees_are_as_they_were() {
     let mut failures = Vec::new();
     for seeds in seeds().chunks(AT_A_TIME) {
         println!("seeds {seeds:?}");
-        let load = guests.source.spawn(&["sh", "-c", LOAD]);
+        let load = guests.source.load();
         failures.extend(moved(&guests, seeds));
-        assert!(load.is_alive(), "the load has ended: {}", load.log());
-        load.kill("TERM");
-        load.wait_for_end();
+        load.end();
     }
     assert!(failures.is_empty(), "{ENVIRONMENT}=SEED tries one again: {failures:#?}");
     kept(&["random trees of all that is saved, made and moved under load"]);

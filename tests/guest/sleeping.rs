@@ -17,7 +17,7 @@ const IN_TIME: &str = "0 - late";
 const WAITS: &str = "waits";
 
 /// What becomes of each call of `sleepers`, and what after CRIU alone.
-const CALLS: [(&str, &str, &str); 16] = [
+const CALLS: [(&str, &str, &str); 17] = [
     ("nanosleep", IN_TIME, INTERRUPTED),
     ("nanosleep_remainder", IN_TIME, INTERRUPTED),
     ("clock_nanosleep_boottime", IN_TIME, INTERRUPTED),
@@ -32,6 +32,7 @@ const CALLS: [(&str, &str, &str); 16] = [
     ("select", IN_TIME, IN_TIME),
     ("sigwaitinfo", INTERRUPTED, INTERRUPTED),
     ("sigtimedwait", INTERRUPTED, INTERRUPTED),
+    ("epoll_wait", INTERRUPTED, INTERRUPTED),
     ("sigsuspend", WAITS, WAITS),
     ("pause", WAITS, WAITS),
 ];

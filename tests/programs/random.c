@@ -14,9 +14,12 @@
 #include "random/base.h"
 #include "random/memory.h"
 #include "random/pipes.h"
+#include "random/terminals.h"
+#include "random/sockets.h"
 #include "random/files.h"
 #include "random/signals.h"
 #include "random/timers.h"
+#include "random/events.h"
 #include "random/threads.h"
 #include <grp.h>
 
@@ -290,10 +293,11 @@ static void make_child(int member)
 /* What it has with its next child, which is told from other children by that. */
 static void make_between(void)
 {
-	static void (*const makers[])(void) = { make_pair, make_pair, make_shared_offset, make_shared_memory };
+	static void (*const makers[])(void) = { make_pair, make_pair, make_shared_offset, make_shared_memory,
+		make_shared_events };
 
 	for (int i = (int)draw(5); i > 0; i--)
-		makers[draw(4)]();
+		makers[draw(5)]();
 }
 
 static void part_from_child(void)
@@ -309,8 +313,8 @@ static void part_from_child(void)
 static void make_own(void)
 {
 	static void (*const makers[])(void) = { make_memory, make_memory, make_file_memory, make_pipe, make_pipe,
-		make_fifo, make_file, make_file, make_deleted, make_other, make_lock, make_timer, make_timer,
-		make_interval_timer };
+		make_fifo, make_sockets, make_netlink, make_file, make_file, make_deleted, make_other, make_lock, make_timer,
+		make_timer, make_interval_timer, make_eventfd, make_signalfd, make_timerfd, make_epoll };
 
 	for (int i = 4 + (int)draw(14); i > 0; i--)
 		makers[draw(sizeof(makers) / sizeof(makers[0]))]();
@@ -318,6 +322,9 @@ static void make_own(void)
 		make_huge();
 	if (chance(50))
 		make_pending();
+	/* Few, as CRIU does not reach far for the number of one. */
+	if (chance(15))
+		make_terminal();
 }
 
 static void make_for_children(void)
@@ -425,6 +432,7 @@ static void be(int member)
 	self.shares_files = plans[member].shares_files;
 	self.is_shared = self.shares_files;
 	forget_timers();
+	forget_events();
 	adopt_things();
 	build(member);
 	must(write(made[1], &self.pid, sizeof(self.pid)), "write");

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -143,6 +144,13 @@ static long wait_signal_limited(void)
 	return sigtimedwait(&set, NULL, &span);
 }
 
+static long wait_for_events(void)
+{
+	struct epoll_event event;
+
+	return epoll_wait(epoll_create1(0), &event, 1, (int)seconds * 1000);
+}
+
 static long suspend_until_signal(void)
 {
 	sigset_t none;
@@ -176,6 +184,7 @@ static const struct {
 	{ "select", select_nothing, CLOCK_MONOTONIC },
 	{ "sigwaitinfo", wait_signal, CLOCK_MONOTONIC },
 	{ "sigtimedwait", wait_signal_limited, CLOCK_MONOTONIC },
+	{ "epoll_wait", wait_for_events, CLOCK_MONOTONIC },
 	{ "sigsuspend", suspend_until_signal, CLOCK_MONOTONIC },
 	{ "pause", pause_until_signal, CLOCK_MONOTONIC },
 };

@@ -11,7 +11,8 @@ use std::time::Instant;
 use memmap2::MmapMut;
 use nix::libc::O_DIRECT;
 
-use super::{affordable, guest_memory, size};
+use super::{PAUSE, affordable, guest_memory, size};
+use crate::bench::domain::stop_and_cont;
 use crate::bench::error::{BenchError, Result};
 use crate::bench::guest::{Guest, Make, Running};
 use crate::bench::measure::{Contestant, race};
@@ -51,7 +52,12 @@ pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
             "pages",
             Unit::BytesPerSecond,
         );
-        let mut pauses = Section::new(format!("In a save to {medium}"), "pages", Unit::Seconds);
+        let mut parts = Section::new(format!("In a save to {medium}"), "pages", Unit::Seconds);
+        let mut pauses = Section::new(
+            format!("The VM stands still in a save to {medium}"),
+            "pages",
+            Unit::Seconds,
+        );
         for &mebibytes in &sizes {
             (options.progress)(&format!("limit: {} to {medium}", size(mebibytes)));
             let process = guest.start(options, Program::Hold, &[mebibytes.to_string()])?;
@@ -63,10 +69,12 @@ pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
             rates.points.push(point("rate").proven(restored));
             whole.points.push(point("whole"));
             let figures = ["frozen", "paused", "command"];
-            pauses.points.push(Point::of_figures(label, x, &outcomes[0], &figures));
+            pauses.points.push(point("paused"));
+            parts.points.push(Point::of_figures(label, x, &outcomes[0], &figures));
         }
         let compared = |section: Section| section.comparing(OURS, PLAIN).comparing(OURS, COPY);
-        report.sections.extend([compared(rates), compared(whole), pauses]);
+        let pauses = pauses.comparing(OURS, PAUSE);
+        report.sections.extend([compared(rates), compared(whole), parts, pauses]);
     }
     Ok(())
 }
@@ -110,6 +118,7 @@ fn measure(
                 Ok(rate(seconds))
             }),
             Contestant::new(COPY, || Ok(rate(content.borrow_mut().copy(bytes)))),
+            Contestant::new(PAUSE, || Ok(vec![("paused", stop_and_cont(guest.name())?)])),
         ],
     )
 }

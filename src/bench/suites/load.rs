@@ -1,7 +1,8 @@
 //! Saves of a process in a VM that is busy with other things, by the CRIU in the
 //! VM and from outside.
 
-use super::{apart, size};
+use super::{PAUSE, apart, size};
+use crate::bench::domain::stop_and_cont;
 use crate::bench::error::{BenchError, Result};
 use crate::bench::guest::{Guest, Make, Running};
 use crate::bench::measure::{Contestant, Outcome, race};
@@ -43,7 +44,8 @@ pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
     ));
     let _pinned = Pinned::to(&cpus)?;
     let mut seconds = Section::new("Time to save", "load", Unit::Seconds);
-    let mut pauses = Section::new("In a save", "load", Unit::Seconds);
+    let mut parts = Section::new("In a save", "load", Unit::Seconds);
+    let mut pauses = Section::new("The VM stands still in a save", "load", Unit::Seconds);
     for (load, arguments) in LOADS {
         (options.progress)(&format!("load: {load}"));
         let process = guest.start(options, Program::Hold, &[mebibytes.to_string()])?;
@@ -56,10 +58,11 @@ pub fn run(options: &Options, report: &mut SuiteReport) -> Result<()> {
         let restored = Saver::new(options, &guest, &options.tmpfs)?.prove(&process)?;
         guest.end(&process)?;
         seconds.points.push(Point::of(load, None, &outcomes, "command").proven(restored));
-        pauses.points.push(Point::of_figures(load, None, &outcomes[0], &["frozen", "paused"]));
+        parts.points.push(Point::of_figures(load, None, &outcomes[0], &["frozen", "paused"]));
+        pauses.points.push(Point::of(load, None, &outcomes, "paused"));
     }
     report.sections.push(seconds.comparing(OURS, CRIU).against_first());
-    report.sections.push(pauses);
+    report.sections.extend([parts, pauses.comparing(OURS, PAUSE)]);
     Ok(())
 }
 
@@ -70,6 +73,7 @@ fn measure(options: &Options, guest: &Guest, process: &Running) -> Result<Vec<Ou
         &mut [
             Contestant::new(OURS, || Ok(saver.save(process)?.figures())),
             Contestant::new(CRIU, || Ok(vec![("command", dump(guest, process)?)])),
+            Contestant::new(PAUSE, || Ok(vec![("paused", stop_and_cont(guest.name())?)])),
         ],
     )
 }

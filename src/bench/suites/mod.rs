@@ -6,6 +6,7 @@ mod load;
 mod memory;
 mod native;
 mod neighbour;
+mod restore;
 
 use std::fmt;
 
@@ -34,12 +35,21 @@ pub enum Suite {
     Neighbour,
     /// What does a save's time grow with?
     Growth,
+    /// How near does a restore come to that of images in the VM's memory?
+    Restore,
 }
 
 impl Suite {
     /// In the order in which they run.
-    pub const ALL: &[Self] =
-        &[Self::Limit, Self::Native, Self::Load, Self::Memory, Self::Neighbour, Self::Growth];
+    pub const ALL: &[Self] = &[
+        Self::Limit,
+        Self::Native,
+        Self::Load,
+        Self::Memory,
+        Self::Neighbour,
+        Self::Growth,
+        Self::Restore,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -50,6 +60,7 @@ impl Suite {
             Self::Memory => "memory",
             Self::Neighbour => "neighbour",
             Self::Growth => "growth",
+            Self::Restore => "restore",
         }
     }
 
@@ -63,6 +74,7 @@ impl Suite {
             Self::Memory => memory::run,
             Self::Neighbour => neighbour::run,
             Self::Growth => growth::run,
+            Self::Restore => restore::run,
         };
         report.error = run(options, &mut report).err().map(|error| error.to_string());
         report
@@ -74,6 +86,9 @@ impl fmt::Display for Suite {
         f.write_str(self.name())
     }
 }
+
+/// What the pauses of a save are compared with.
+const PAUSE: &str = "stop and cont";
 
 /// A number of mebibytes for people.
 fn size(mebibytes: u64) -> String {

@@ -11,12 +11,6 @@ use super::stat::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK}
 /// Kinds of open file that have no path to open them by again, by the symbol
 /// of their operations.
 const NAMED_KINDS: &[(&str, &str)] = &[
-    ("eventpoll_fops", "an epoll instance"),
-    ("eventfd_fops", "an eventfd"),
-    ("signalfd_fops", "a signalfd"),
-    ("timerfd_fops", "a timerfd"),
-    ("inotify_fops", "an inotify instance"),
-    ("fanotify_fops", "a fanotify group"),
     ("io_uring_fops", "an io_uring"),
     ("userfaultfd_fops", "a userfaultfd"),
     ("perf_fops", "a perf event"),
@@ -26,19 +20,38 @@ const NAMED_KINDS: &[(&str, &str)] = &[
     ("ns_file_operations", "a namespace"),
     ("seccomp_notify_ops", "a seccomp listener"),
     ("mqueue_file_operations", "a POSIX message queue"),
-    ("tty_fops", "a terminal"),
-    ("console_fops", "a terminal"),
-    ("hung_up_tty_fops", "a terminal that was hung up"),
-    ("ptmx_fops", "a pseudoterminal master"),
     ("shm_file_operations", "a segment of SysV shared memory"),
     ("shm_file_operations_huge", "a segment of SysV shared memory"),
     ("secretmem_fops", "secret memory"),
     ("dma_buf_fops", "a DMA buffer"),
 ];
 
+/// Descriptors that tell of events, by the symbol of their operations.
+const EVENT_KINDS: &[(&str, EventKind)] = &[
+    ("eventfd_fops", EventKind::Eventfd),
+    ("signalfd_fops", EventKind::Signalfd),
+    ("timerfd_fops", EventKind::Timerfd),
+    ("eventpoll_fops", EventKind::Epoll),
+    ("inotify_fops", EventKind::Inotify),
+    ("fanotify_fops", EventKind::Fanotify),
+];
+
 /// Character devices without state: opening them again is all there is to do.
 const PLAIN_DEVICES: &[&str] =
     &["null_fops", "zero_fops", "full_fops", "random_fops", "urandom_fops"];
+
+/// What a descriptor that tells of events is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum EventKind {
+    Eventfd,
+    Signalfd,
+    Timerfd,
+    Epoll,
+    Inotify,
+    Fanotify,
+}
+/// Operations of terminals.
+const TERMINALS: &[&str] = &["tty_fops", "ptmx_fops", "console_fops", "hung_up_tty_fops"];
 
 /// What an open file is, and so how it is saved.
 pub(super) enum Kind<'k> {
@@ -48,9 +61,15 @@ pub(super) enum Kind<'k> {
     Pipe,
     /// Memory without a path.
     Memory,
+    /// A terminal.
+    Terminal,
     /// A descriptor of a process (`pidfd_open()`).
     Pidfd(Pid<'k>),
-    /// Something else, in words: `an epoll instance`.
+    /// A socket.
+    Socket,
+    /// A descriptor that tells of events.
+    Event(EventKind),
+    /// Something else, in words: `a BPF map`.
     Unsupported(String),
 }
 
@@ -65,6 +84,12 @@ impl<'k> Kind<'k> {
         let kernel = file.kernel();
         if let Some((_, kind)) = NAMED_KINDS.iter().find(|(name, _)| kernel.symbol(name) == op) {
             return Ok(Self::Unsupported((*kind).to_owned()));
+        }
+        if let Some((_, kind)) = EVENT_KINDS.iter().find(|(name, _)| kernel.symbol(name) == op) {
+            return Ok(Self::Event(*kind));
+        }
+        if TERMINALS.iter().any(|name| kernel.symbol(name) == op) {
+            return Ok(Self::Terminal);
         }
         let Some(inode) = file.inode()? else {
             return Ok(Self::Unsupported("a file without inode".into()));
@@ -81,7 +106,7 @@ impl<'k> Kind<'k> {
             S_IFCHR if PLAIN_DEVICES.iter().any(|name| kernel.symbol(name) == op) => {
                 return Ok(Self::Path);
             }
-            S_IFSOCK => "a socket".into(),
+            S_IFSOCK => return Ok(Self::Socket),
             S_IFCHR => {
                 let rdev = inode.rdev()?;
                 format!("the character device {}:{}", rdev >> 20, rdev & 0xf_ffff)

@@ -46,6 +46,23 @@ impl<'k> Files<'k> {
     }
 }
 
+/// Whether a lock was made through an open file.
+pub(super) fn is_locked(file: &File<'_>) -> Result<bool, KernelError> {
+    let own = |lock: Result<LinuxLock<'_>, KernelError>| Ok(lock?.file()? == file.addr());
+    settled(|| {
+        let Some(context) = file.inode()?.map_or(Ok(None), |inode| inode.flctx())? else {
+            return Ok(false);
+        };
+        for list in [context.flock()?, context.posix()?, context.lease()?] {
+            let locks = list.entries::<LinuxLock<'_>>("list").map(own);
+            if locks.collect::<Result<Vec<bool>, KernelError>>()?.contains(&true) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
 type Found = Result<FileLock, &'static str>;
 
 /// In the order in which `/proc/PID/fdinfo` lists them.

@@ -40,9 +40,17 @@ impl<'k> Files<'k> {
                 }
                 Ok(memory.map(Mapped::Memory))
             }
-            // It has no operation for that.
-            Kind::Pidfd(_) => {
-                obstacles.add(format!("{holder} is a pidfd"));
+            // They have no operation for that.
+            Kind::Pidfd(_) | Kind::Event(_) => {
+                obstacles.add(format!("{holder} is a descriptor that cannot be mapped"));
+                Ok(None)
+            }
+            Kind::Socket => {
+                obstacles.add(format!("{holder} is a socket"));
+                Ok(None)
+            }
+            Kind::Terminal => {
+                obstacles.add(format!("{holder} is a terminal"));
                 Ok(None)
             }
             Kind::Path | Kind::Pipe => {

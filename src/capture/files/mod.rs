@@ -1,9 +1,13 @@
 //! Open files, the root and the working directory: one file for each kind.
 
-mod budget;
+mod epoll;
+mod event;
+mod fanotify;
 mod ghost;
+mod inotify;
 mod kind;
 mod lock;
+mod lookup;
 mod mapped;
 mod memory;
 mod mounts;
@@ -13,6 +17,9 @@ mod path;
 mod pidfd;
 mod pipe;
 mod proc;
+mod socket;
+mod tty;
+mod watched;
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,21 +29,22 @@ use crate::linux::{File, Path, Struct, Task, settled, unlinked_files};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
     Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, OpenFile, OpenFileKind,
-    Pipe, SharedMemory, Snapshot, Table,
+    Pipe, SharedMemory, Snapshot, Socket, Table, Terminal,
 };
 
-use super::Context;
+use super::budget::Budget;
 use super::error::CaptureError;
 use super::obstacle::{Obstacle, Obstacles, Subject};
 use super::pages::MemoryPages;
+use super::{Context, Limits};
 
-use budget::Budget;
 use kind::Kind;
 use lock::Locker;
 use mapped::MappedGhost;
 use memory::Memory;
 use mounts::Mounts;
 use outside::{Shared, Thing};
+use socket::Sockets;
 
 /// `O_*` (`include/uapi/asm-generic/fcntl.h`).
 const O_ACCMODE: u32 = 0o3;
@@ -55,6 +63,7 @@ mod stat {
     pub const S_IFCHR: u32 = 0o020_000;
     pub const S_IFDIR: u32 = 0o040_000;
     pub const S_IFBLK: u32 = 0o060_000;
+    pub const S_IFLNK: u32 = 0o120_000;
     pub const S_IFREG: u32 = 0o100_000;
     pub const S_IFSOCK: u32 = 0o140_000;
 }
@@ -87,20 +96,28 @@ pub(super) struct Files<'k> {
     memories: Vec<Memory<'k>>,
     /// The file systems that it lies in, by address.
     unlinked: Vec<GuestVirt>,
+    /// Terminals, in the order of `tables.terminals`.
+    ttys: Vec<tty::KnownTty<'k>>,
+    /// The session of a shell outside that the tree is in, if it may be.
+    shell: Option<tty::Shell>,
     /// Deleted files that are mapped as shared and writable.
     mapped_ghosts: Vec<MappedGhost>,
     /// Deleted files by the address of their inode, and how large they may be,
     /// in bytes.
     ghosts: HashMap<GuestVirt, Id<GhostFile>>,
     ghost_limit: u64,
+    /// Sockets.
+    sockets: Sockets<'k>,
     /// Deleted directories, and who has them.
     directories: Vec<(Id<GhostFile>, Subject, String)>,
     /// What is mounted.
-    mounts: Mounts,
+    mounts: Mounts<'k>,
     /// Files of `/proc` that belong to a process, and pidfds.
     of_processes: Vec<OfProcess>,
     /// Descriptor tables that were read.
     fd_tables: HashSet<GuestVirt>,
+    /// What is open in each table.
+    holders: Vec<Holder>,
     tables: Tables,
 }
 
@@ -109,10 +126,21 @@ struct Held<'k> {
     file: File<'k>,
     subject: Subject,
     holder: String,
-    /// How many descriptors refer to it.
+    /// How many descriptors refer to it, and the tables that they are in.
     descriptors: u64,
+    tables: Vec<GuestVirt>,
     /// Whether it holds a lock of its own.
     locked: bool,
+    /// What it is, where all that it stands for is its own: `is an eventfd`.
+    own: Option<&'static str>,
+}
+
+/// A descriptor.
+struct Holder {
+    /// The process that its table was read of.
+    pid: u32,
+    fd: u32,
+    file: Id<OpenFile>,
 }
 
 /// What a snapshot gets.
@@ -122,7 +150,9 @@ struct Tables {
     paths: Table<FilePath>,
     pipes: Table<Pipe>,
     memories: Table<SharedMemory>,
+    sockets: Table<Socket>,
     ghosts: Table<GhostFile>,
+    terminals: Table<Terminal>,
     locks: Vec<FileLock>,
 }
 
@@ -139,8 +169,9 @@ struct OfProcess {
 impl<'k> Files<'k> {
     pub(super) fn new(
         context: &Context<'k>,
+        tree: &Tree<'k>,
         reading: Reading,
-        ghost_limit: u64,
+        limits: Limits,
     ) -> Result<Self, KernelError> {
         let kernel = context.root.kernel();
         Ok(Self {
@@ -154,13 +185,17 @@ impl<'k> Files<'k> {
             memory_ids: HashMap::new(),
             memories: Vec::new(),
             unlinked: unlinked_files(kernel)?.iter().map(Struct::addr).collect(),
+            ttys: Vec::new(),
+            shell: if limits.shell_job { tty::Shell::of(tree)? } else { None },
             mapped_ghosts: Vec::new(),
             ghosts: HashMap::new(),
-            ghost_limit,
+            ghost_limit: limits.ghost,
+            sockets: Sockets::new(context, limits.tcp_close)?,
             directories: Vec::new(),
             mounts: Mounts::default(),
             of_processes: Vec::new(),
             fd_tables: HashSet::new(),
+            holders: Vec::new(),
             tables: Tables::default(),
         })
     }
@@ -186,9 +221,11 @@ impl<'k> Files<'k> {
                 let locked = self.locks(&open.file, &locker, obstacles)?;
                 if let Some(held) = self.held_mut(file) {
                     held.locked |= locked;
+                    held.tables.push(table);
                 }
             }
             table.descriptors.push(Descriptor { fd: open.fd, cloexec: open.cloexec, file });
+            self.holders.push(Holder { pid: target.pid().cast_unsigned(), fd: open.fd, file });
         }
         Ok(table)
     }
@@ -237,6 +274,7 @@ impl<'k> Files<'k> {
             }
         }
         obstacles.extend(self.deleted_directories_in_the_way());
+        obstacles.extend(self.terminals_in_the_way(tree)?);
         let mut shared = Vec::new();
         // Of a tree that runs, ends and mappings come and go.
         let is_certain = self.reading == Reading::Contents;
@@ -246,9 +284,14 @@ impl<'k> Files<'k> {
         for memory in &self.memories {
             shared.extend(memory.shared(is_certain)?);
         }
+        for known in self.ttys.iter().filter(|known| !self.is_of_shell(known)) {
+            shared.extend(settled(|| known.shared(&self.opened, self.reading))?);
+        }
         shared.extend(self.mapped_ghosts.iter().map(MappedGhost::shared));
+        shared.extend(self.sockets.shared(is_certain)?);
+        shared.extend(self.names_of_others());
         for held in &self.held {
-            shared.extend(held.shared()?);
+            shared.extend(held.shared(is_certain)?);
         }
         let things: Vec<Thing> = shared.iter().map(|shared| shared.thing).collect();
         let holders = outside::holders(tree, &self.fd_tables, &things)?;
@@ -271,12 +314,15 @@ impl<'k> Files<'k> {
     /// Hands everything over, and gives where the pages of shared memory are,
     /// in the order of the snapshot.
     pub(super) fn give_to(self, snapshot: &mut Snapshot) -> Vec<MemoryPages<'k>> {
-        let Tables { files, paths, pipes, memories, ghosts, locks } = self.tables;
+        let Tables { files, paths, pipes, memories, sockets, ghosts, terminals, locks } =
+            self.tables;
         snapshot.files = files;
         snapshot.paths = paths;
         snapshot.pipes = pipes;
         snapshot.memories = memories;
+        snapshot.sockets = sockets;
         snapshot.ghosts = ghosts;
+        snapshot.terminals = terminals;
         snapshot.locks = locks;
         self.memories.iter().map(Memory::pages).collect()
     }
@@ -303,7 +349,10 @@ impl<'k> Files<'k> {
             Kind::Memory => self.open_memory(file, holder, obstacles)?,
             Kind::Path => self.by_path(file, holder, obstacles)?,
             Kind::Pipe => self.pipe(file, holder, obstacles)?,
+            Kind::Terminal => self.terminal(file, holder, obstacles)?,
             Kind::Pidfd(pid) => self.pidfd(file, &pid, holder, obstacles)?,
+            Kind::Socket => self.socket(file, holder, obstacles)?,
+            Kind::Event(kind) => self.event(kind, file, holder, obstacles)?,
             Kind::Unsupported(what) => {
                 obstacles.add(format!("{holder} is {what}"));
                 None
@@ -320,6 +369,9 @@ impl<'k> Files<'k> {
         if let OpenFileKind::Memory { memory, .. } = kind {
             self.refers_to(memory, file);
         }
+        // A shell has its terminal, too.
+        let is_of_shell = self.is_open_on_shell(&kind);
+        let own = outside::own(&kind).filter(|_| !is_of_shell);
         let id = self.tables.files.push(OpenFile { flags, owner: owner::read(file)?, kind });
         self.opened.insert(file.addr(), id);
         self.held.push(Held {
@@ -327,7 +379,9 @@ impl<'k> Files<'k> {
             subject: obstacles.subject(),
             holder: holder.to_owned(),
             descriptors: 1,
+            tables: Vec::new(),
             locked: false,
+            own,
         });
         Ok(Some(id))
     }
@@ -338,16 +392,19 @@ impl<'k> Files<'k> {
 }
 
 impl Held<'_> {
-    /// Notes an open file that holds a lock, where others may have it, too.
-    fn shared(&self) -> Result<Option<Shared<'_>>, KernelError> {
-        // A mapping has a reference as well.
-        let may_be = self.locked && self.file.references()? > self.descriptors;
+    /// Notes an open file that holds a lock, or more than how it was opened,
+    /// where others may have it, too.
+    fn shared(&self, is_certain: bool) -> Result<Option<Shared<'_>>, KernelError> {
+        let what = self.own.or(self.locked.then_some("holds a lock"));
+        let Some(what) = what else { return Ok(None) };
+        let may_be = self.file.references()? > self.descriptors;
         Ok(may_be.then_some(Shared {
             thing: Thing::File(self.file.addr()),
             subject: &self.subject,
             holder: &self.holder,
-            what: "holds a lock",
-            is_certain: false,
+            what,
+            // A mapping has a reference as well.
+            is_certain: is_certain && self.own.is_some(),
         }))
     }
 }

@@ -4,18 +4,59 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Mount, Stop, Struct};
+use crate::linux::{Mount, Path, Stop, Struct};
 use crate::memory::GuestVirt;
 
-/// What is mounted on the mounts that were looked at, by the dentry it hides.
+/// What is mounted.
 #[derive(Default)]
-pub(super) struct Mounts(HashMap<GuestVirt, HashMap<GuestVirt, GuestVirt>>);
+pub(super) struct Mounts<'k> {
+    /// What is mounted on the mounts that were looked at, by the dentry it hides.
+    on: HashMap<GuestVirt, HashMap<GuestVirt, GuestVirt>>,
+    /// All mounts, by the file system that is mounted.
+    by_file_system: Option<HashMap<GuestVirt, Vec<Mount<'k>>>>,
+}
 
-impl Mounts {
+impl<'k> Mounts<'k> {
+    /// The mounts of a file system below the root directory `root`.
+    pub(super) fn of(
+        &mut self,
+        root: &Path<'k>,
+        file_system: GuestVirt,
+    ) -> Result<Vec<Mount<'k>>, KernelError> {
+        let known = match self.by_file_system.take() {
+            Some(known) => known,
+            None => by_file_system(root)?,
+        };
+        let found = known.get(&file_system).cloned().unwrap_or_default();
+        self.by_file_system = Some(known);
+        Ok(found)
+    }
+
+    /// Whether a mount is one of those below the root directory `root`.
+    pub(super) fn has(&mut self, root: &Path<'k>, mount: &Mount<'k>) -> Result<bool, KernelError> {
+        let known = match self.by_file_system.take() {
+            Some(known) => known,
+            None => by_file_system(root)?,
+        };
+        let has = known.values().flatten().any(|known| known.addr() == mount.addr());
+        self.by_file_system = Some(known);
+        Ok(has)
+    }
+
     /// Whether whoever follows a path from the root directory gets elsewhere
     /// than along this way, which ends there: something was mounted over it.
     pub(super) fn hide(&mut self, kernel: &Kernel, way: &[Stop]) -> Result<bool, KernelError> {
-        is_hidden(way, |stop| Ok(self.on(kernel, stop.mount)?.get(&stop.dentry).copied()))
+        is_hidden(way, |stop| self.mounted_on(kernel, stop.mount, stop.dentry))
+    }
+
+    /// The mount on a place, if there is any.
+    pub(super) fn mounted_on(
+        &mut self,
+        kernel: &Kernel,
+        mount: GuestVirt,
+        dentry: GuestVirt,
+    ) -> Result<Option<GuestVirt>, KernelError> {
+        Ok(self.on(kernel, mount)?.get(&dentry).copied())
     }
 
     fn on(
@@ -23,7 +64,7 @@ impl Mounts {
         kernel: &Kernel,
         mount: GuestVirt,
     ) -> Result<&HashMap<GuestVirt, GuestVirt>, KernelError> {
-        Ok(match self.0.entry(mount) {
+        Ok(match self.on.entry(mount) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
                 let found = Mount::at(kernel, mount)?.mounted_on_it()?;
@@ -34,7 +75,19 @@ impl Mounts {
     }
 }
 
-/// The same with `mounted_on`, which finds the mount on a place.
+fn by_file_system<'k>(root: &Path<'k>) -> Result<HashMap<GuestVirt, Vec<Mount<'k>>>, KernelError> {
+    let mut found: HashMap<GuestVirt, Vec<Mount<'k>>> = HashMap::new();
+    let first = Mount::container_of(root.kernel(), root.mnt()?, "mnt")?;
+    for mount in first.all()? {
+        if let Some(file_system) = mount.mnt()?.sb()? {
+            found.entry(file_system.addr()).or_default().push(mount);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether whoever follows a path gets elsewhere; `mounted_on` finds the mount on
+/// a place.
 fn is_hidden(
     way: &[Stop],
     mut mounted_on: impl FnMut(&Stop) -> Result<Option<GuestVirt>, KernelError>,

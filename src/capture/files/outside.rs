@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 use crate::control::Tree;
 use crate::kernel::KernelError;
-use crate::linux::{File, Struct, Task, settled};
+use crate::linux::{File, Sock, Struct, Task, UnixSock, settled};
 use crate::memory::GuestVirt;
+use crate::snapshot::{OpenFileKind, SocketState};
 
 use super::super::obstacle::{Obstacle, Subject};
 
@@ -22,6 +23,25 @@ pub(super) enum Thing {
     File(GuestVirt),
     /// The file with this inode, also where it is only mapped.
     Mapped(GuestVirt),
+    /// A Unix socket that listens, bound to the file with this dentry.
+    Listener(GuestVirt),
+}
+
+/// What an open file is, where all that it stands for is its own: whoever has it has
+/// a part in that.
+pub(super) fn own(kind: &OpenFileKind) -> Option<&'static str> {
+    match kind {
+        OpenFileKind::Pipe { .. } | OpenFileKind::Fifo { .. } => Some("is a pipe"),
+        OpenFileKind::Socket { .. } => Some("is a socket"),
+        OpenFileKind::Eventfd { .. } => Some("is an eventfd"),
+        OpenFileKind::Signalfd { .. } => Some("is a signalfd"),
+        OpenFileKind::Timerfd { .. } => Some("is a timerfd"),
+        OpenFileKind::Epoll { .. } => Some("is an epoll instance"),
+        OpenFileKind::Inotify { .. } => Some("is an inotify instance"),
+        OpenFileKind::Fanotify { .. } => Some("is a fanotify group"),
+        OpenFileKind::Terminal { .. } => Some("is a terminal"),
+        _ => None,
+    }
 }
 
 impl Thing {
@@ -31,8 +51,17 @@ impl Thing {
                 file.inode()?.is_some_and(|found| found.addr() == inode)
             }
             Self::File(addr) => file.addr() == addr,
+            Self::Listener(dentry) => is_listener_at(file, dentry)?,
         })
     }
+}
+
+fn is_listener_at(file: &File<'_>, dentry: GuestVirt) -> Result<bool, KernelError> {
+    let Some(sock) = Sock::of_file(file)? else { return Ok(false) };
+    if !sock.is_unix()? || sock.state()? != SocketState::LISTEN {
+        return Ok(false);
+    }
+    Ok(UnixSock::of(&sock)?.bound_to()?.is_some_and(|bound| bound.addr() == dentry))
 }
 
 /// What somebody outside seems to have a part in.

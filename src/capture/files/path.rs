@@ -1,7 +1,7 @@
 //! Files that are opened again by their path.
 
 use crate::kernel::KernelError;
-use crate::linux::{File, Inode, Path, ResolvedPath, Struct};
+use crate::linux::{Dentry, File, Inode, Path, ResolvedPath, Struct};
 use crate::snapshot::{FilePath, GhostFile, Id, KernelString, OpenFileKind};
 
 use super::super::error::CaptureError;
@@ -28,33 +28,35 @@ const KERNEL_FILE_SYSTEMS: &[&str] = &[
 ];
 
 /// A file that is to be opened again.
-struct Wanted<'k> {
-    path: Path<'k>,
-    /// What was opened of it, if that is known, and how.
-    opened: Option<(File<'k>, How)>,
+pub(super) struct Wanted<'k> {
+    pub(super) dentry: Option<Dentry<'k>>,
+    pub(super) how: How<'k>,
 }
 
 /// What was done with a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
-    Opened,
-    /// With `O_PATH`: it can be anything that has a path.
+#[derive(Clone, Copy)]
+pub(super) enum How<'k> {
+    /// It is a directory of a process, or a FIFO.
+    Named,
+    Opened(File<'k>),
+    /// It was opened with `O_PATH` or is watched: it can be anything that has a
+    /// path.
     FoundOnly,
-    Mapped,
+    Mapped(File<'k>),
 }
 
 impl<'k> Wanted<'k> {
     fn is_found_only(&self) -> bool {
-        self.opened.is_some_and(|(_, how)| how == How::FoundOnly)
+        matches!(self.how, How::FoundOnly)
     }
 
     /// The inode with the content of the file `inode`: of a file of overlayfs,
     /// that of the layer that it was opened in. `of_layer` says that it is to
     /// be looked for where the file does not tell.
     fn content(&self, inode: &Inode<'k>, of_layer: bool) -> Result<Inode<'k>, KernelError> {
-        let other = match self.opened {
-            Some((file, How::Mapped)) => file.inode()?,
-            Some((file, How::Opened)) if of_layer => {
+        let other = match self.how {
+            How::Mapped(file) => file.inode()?,
+            How::Opened(file) if of_layer => {
                 file.below()?.map_or(Ok(None), |below| below.inode())?
             }
             _ => None,
@@ -71,9 +73,8 @@ impl<'k> Files<'k> {
         holder: &str,
         obstacles: &mut Obstacles,
     ) -> Result<Option<OpenFileKind>, CaptureError> {
-        let how = if file.flags()? & O_PATH != 0 { How::FoundOnly } else { How::Opened };
-        let wanted = Wanted { path: file.path()?, opened: Some((*file, how)) };
-        let path = self.found(&wanted, holder, obstacles)?;
+        let how = if file.flags()? & O_PATH != 0 { How::FoundOnly } else { How::Opened(*file) };
+        let path = self.resolved(&file.path()?, how, holder, obstacles)?;
         let pos = file.pos()?;
         Ok(path.map(|path| OpenFileKind::Path { path, pos }))
     }
@@ -85,8 +86,7 @@ impl<'k> Files<'k> {
         holder: &str,
         obstacles: &mut Obstacles,
     ) -> Result<Option<Id<FilePath>>, CaptureError> {
-        let wanted = Wanted { path: file.user_path()?, opened: Some((*file, How::Mapped)) };
-        self.found(&wanted, holder, obstacles)
+        self.resolved(&file.user_path()?, How::Mapped(*file), holder, obstacles)
     }
 
     /// A file that is opened again by its path; `None` with an obstacle where
@@ -97,17 +97,29 @@ impl<'k> Files<'k> {
         holder: &str,
         obstacles: &mut Obstacles,
     ) -> Result<Option<Id<FilePath>>, CaptureError> {
-        self.found(&Wanted { path: *path, opened: None }, holder, obstacles)
+        self.resolved(path, How::Named, holder, obstacles)
     }
 
-    fn found(
+    fn resolved(
         &mut self,
-        wanted: &Wanted<'k>,
+        path: &Path<'k>,
+        how: How<'k>,
         holder: &str,
         obstacles: &mut Obstacles,
     ) -> Result<Option<Id<FilePath>>, CaptureError> {
-        let resolved = wanted.path.resolve(&self.root)?;
-        let holder = format!("{holder} ({})", shown(&wanted.path, &resolved)?);
+        let resolved = path.resolve(&self.root)?;
+        self.found(&Wanted { dentry: path.dentry()?, how }, resolved, holder, obstacles)
+    }
+
+    /// The same of a path that was looked for.
+    pub(super) fn found(
+        &mut self,
+        wanted: &Wanted<'k>,
+        resolved: ResolvedPath,
+        holder: &str,
+        obstacles: &mut Obstacles,
+    ) -> Result<Option<Id<FilePath>>, CaptureError> {
+        let holder = format!("{holder} ({})", shown(wanted.dentry.as_ref(), &resolved)?);
         match self.read(wanted, resolved, &holder, &obstacles.subject())? {
             Ok(id) => Ok(Some(id)),
             Err(why) => {
@@ -125,7 +137,7 @@ impl<'k> Files<'k> {
         holder: &str,
         subject: &Subject,
     ) -> Result<Result<Id<FilePath>, String>, CaptureError> {
-        let inode = wanted.path.dentry()?.map_or(Ok(None), |dentry| dentry.inode())?;
+        let inode = wanted.dentry.map_or(Ok(None), |dentry| dentry.inode())?;
         let Some(inode) = inode else { return Ok(Err("has no inode".into())) };
         let file_system = inode.sb()?.map_or(Ok(String::new()), |sb| sb.type_name())?;
         if !wanted.is_found_only()
@@ -175,7 +187,10 @@ impl<'k> Files<'k> {
     }
 
     /// Why a file is not found by the path that leads to it.
-    fn why_not_there(&mut self, path: &ResolvedPath) -> Result<Option<&'static str>, KernelError> {
+    pub(super) fn why_not_there(
+        &mut self,
+        path: &ResolvedPath,
+    ) -> Result<Option<&'static str>, KernelError> {
         Ok(if !path.reachable {
             Some("lies outside the root directory")
         } else if self.mounts.hide(self.root.kernel(), &path.way)? {
@@ -220,9 +235,12 @@ fn is_outdated(opened: &Inode<'_>, inode: &Inode<'_>) -> Result<bool, KernelErro
 
 /// A file by its path, for a message. Files without a place, as those of
 /// memfd_create(), are roots of their own: their name tells more.
-fn shown(path: &Path<'_>, resolved: &ResolvedPath) -> Result<KernelString, KernelError> {
+fn shown(
+    dentry: Option<&Dentry<'_>>,
+    resolved: &ResolvedPath,
+) -> Result<KernelString, KernelError> {
     let own_root = !resolved.reachable && resolved.path == b"/";
-    match path.dentry()?.filter(|_| own_root) {
+    match dentry.filter(|_| own_root) {
         Some(dentry) => dentry.name_bytes().map(KernelString::from),
         None => Ok(KernelString::from(resolved.path.clone())),
     }
@@ -242,7 +260,11 @@ fn unsupported(inode: &Inode<'_>, file_system: &str) -> Result<Option<String>, K
 /// The file's device as `stat()` gives it: `new_encode_dev()` of the kernel's
 /// `dev_t` (`include/linux/kdev_t.h`).
 pub(super) fn device(inode: &Inode<'_>) -> Result<u64, KernelError> {
-    let dev = inode.sb()?.map_or(Ok(0), |sb| sb.dev())?;
+    Ok(encoded_device(inode.sb()?.map_or(Ok(0), |sb| sb.dev())?))
+}
+
+/// A device number of the kernel's as `stat()` gives it.
+pub(super) fn encoded_device(dev: u32) -> u64 {
     let (major, minor) = (u64::from(dev >> 20), u64::from(dev & 0xf_ffff));
-    Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
+    minor & 0xff | major << 8 | (minor & !0xff) << 12
 }

@@ -2,8 +2,9 @@
 //!
 //! A page goes out when it belongs to the process alone: anonymous memory, and
 //! copies that it made of private file pages by writing to them. Everything
-//! else is zero or in a file. The vDSO goes out whole, mapped or not: CRIU
-//! compares it with the destination's and patches it where they differ.
+//! else is zero or in a file. Rings of asynchronous I/O go out whole, and so does
+//! the vDSO, mapped or not: CRIU compares it with the destination's and patches it
+//! where they differ.
 //!
 //! The kernel moves pages of processes that stand still, too: it takes an entry
 //! out of a page table, tells all CPUs, and puts another in; to make one huge
@@ -12,11 +13,12 @@
 //! memory that was never touched. So the pages found are held against the count
 //! that the kernel keeps of them.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::control::Target;
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Mm as LinuxMm, Page, PteMarker, Struct, VdsoImage, symbol};
+use crate::linux::{Kioctx, Mm as LinuxMm, Page, PteMarker, Struct, VdsoImage, symbol};
 use crate::memory::{Entry, GuestPhys, GuestVirt, Leaf, PAGE_SIZE};
 use crate::snapshot::{Mm, Vma, VmaFlags, VmaKind};
 
@@ -46,6 +48,8 @@ pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError
         room: ram.saturating_mul(OVERCOMMIT),
     };
     let kernel = linux_mm.kernel();
+    let rings = linux_mm.aio_contexts()?.into_iter().map(|ring| Ok((ring.user_id()?, ring)));
+    let rings = rings.collect::<Result<HashMap<_, _>, KernelError>>()?;
     let is_anonymous = |phys| Page::of_frame(kernel, phys)?.is_anonymous();
     for vma in &mm.vmas {
         match vma.kind {
@@ -66,6 +70,10 @@ pub fn plan_pages(target: &Target<'_>, mm: &Mm) -> Result<PagePlan, CaptureError
             VmaKind::FilePrivate(_) => walk.area(vma, Going::Out, is_anonymous)?,
             // Its pages are the file's, its guard pages its own.
             VmaKind::FileShared(_) => walk.area(vma, Going::Out, |_| Ok(false))?,
+            VmaKind::AioRing => {
+                let gone = CaptureError::Missing { pid, what: "AIO context" };
+                walk.ring(vma, rings.get(&vma.start).ok_or(gone)?)?;
+            }
             VmaKind::Vvar | VmaKind::Vsyscall => {}
         }
     }
@@ -163,6 +171,16 @@ impl Walk<'_> {
             },
         };
         Err(CaptureError::Page { pid, addr, what })
+    }
+
+    /// The pages of a ring of asynchronous I/O, which the kernel writes to, mapped or
+    /// not.
+    fn ring(&mut self, vma: &Vma, context: &Kioctx<'_>) -> Result<(), CaptureError> {
+        let offsets = (0..vma.len()).step_by(PAGE_SIZE as usize);
+        for (offset, phys) in offsets.zip(context.frames()?) {
+            self.push(PageRun { virt: vma.start + offset, phys, len: PAGE_SIZE })?;
+        }
+        Ok(())
     }
 
     /// The pages of the vDSO from the kernel's own image of it: the process

@@ -142,7 +142,7 @@ fn check_thread(set: &ImageSet, thread: &ThreadCoreEntry, found: &mut ImageFindi
     if thread.seccomp_mode == Some(SeccompMode::Filter as i32) {
         let filter = thread.seccomp_filter.map(|filter| filter as usize);
         found.require(
-            filter.is_some_and(|filter| filter < set.seccomp_filters),
+            filter.is_some_and(|filter| filter < set.seccomp_filters.len()),
             "thread_core.seccomp_filter",
             || "is no filter of seccomp.img".into(),
         );

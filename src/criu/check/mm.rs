@@ -3,6 +3,7 @@
 use super::{Findings, ImageFindings};
 use crate::criu::container::ImageKind;
 use crate::criu::mm::MAX_AUXV;
+use crate::criu::mm::aio_requests;
 use crate::criu::proto::{FdTypes, MmEntry, VmaEntry};
 use crate::criu::set::{ImageSet, ProcessImages};
 use crate::criu::vma::{TASK_SIZE, areas_and_guards, map, status};
@@ -77,10 +78,29 @@ fn check_vmas(set: &ImageSet, mm: &MmEntry, found: &mut ImageFindings<'_>) {
     for guard in guards {
         check_guard(areas, guard, found);
     }
+    check_rings(mm, found);
     // Without vvar `criu restore` crashes; several are not told apart.
     for (kind, bit) in [("vvar", status::VVAR), ("vdso", status::VDSO)] {
         let count = mm.vmas.iter().filter(|vma| vma.status & bit != 0).count();
         found.require(count == 1, "vmas", || format!("hold {count} {kind} areas instead of one"));
+    }
+}
+
+/// Of another size than its area a ring is not moved there; of no area it is moved
+/// over what is there.
+fn check_rings(mm: &MmEntry, found: &mut ImageFindings<'_>) {
+    let is_ring = |vma: &&VmaEntry| vma.status & status::AIO_RING != 0;
+    let areas = mm.vmas.iter().filter(is_ring);
+    let areas: Vec<_> = areas.map(|vma| (vma.start, vma.end.saturating_sub(vma.start))).collect();
+    let rings = mm.aios.iter().map(|ring| (ring.id, u64::from(ring.ring_len)));
+    found.require(rings.eq(areas.iter().copied()), "aios", || {
+        "are not those of the areas that are rings".into()
+    });
+    for ring in &mm.aios {
+        let requests = aio_requests(ring.ring_len.into());
+        found.require(ring.nr_req == requests && requests > 0, "aios.nr_req", || {
+            format!("{} makes no ring of {} bytes", ring.nr_req, ring.ring_len)
+        });
     }
 }
 

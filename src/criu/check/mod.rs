@@ -7,11 +7,14 @@
 //! at its first step while `restore` exits with 0. Each rule says what happens
 //! when it is broken, as seen with CRIU 3.17.1, 4.1.1 and 4.2.1.
 
+mod cgroup;
 mod core;
+mod cpuinfo;
 mod files;
 mod mm;
 mod pages;
 mod registers;
+mod seccomp;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -46,7 +49,10 @@ pub fn check(store: &dyn ImageStore, options: CheckOptions) -> Result<ImageSet, 
     // What could not be read would be found wrong again in each detail.
     if findings.is_empty() {
         tree::check(&set, options, &mut findings);
-        files::check_table(&set, &mut findings);
+        files::check_table(&set, options, &mut findings);
+        seccomp::check(&set, &mut findings);
+        cgroup::check(&set, &mut findings);
+        cpuinfo::check(&set, &mut findings);
         for memory in set.memories.values() {
             pages::check_memory(store, memory, &mut findings);
         }

@@ -7,7 +7,7 @@ use crate::criu::container::ImageKind;
 use crate::criu::inventory::IMG_VERSION;
 use crate::criu::proto::TaskKobjIdsEntry;
 use crate::criu::set::{ImageSet, ProcessImages};
-use crate::snapshot::{Kin, lineage_problems};
+use crate::snapshot::{Kin, in_session_of_root, lineage_problems};
 
 /// `PID_MAX_LIMIT`: no kernel has a PID above it.
 const MAX_PID: u32 = 1 << 22;
@@ -118,6 +118,11 @@ fn check_pstree(set: &ImageSet, options: CheckOptions, found: &mut ImageFindings
             });
         }
         seen.insert(entry.pid);
+        let is_controlled = entry.sid != entry.pid
+            && set.terminals.iter().any(|info| info.pty.is_some() && info.sid == entry.sid);
+        found.require(is_controlled || entry.has_terminal != Some(true), "has_terminal", || {
+            format!("is set, but session {} has no terminal of a leader", entry.sid)
+        });
         check_threads(process, &mut tids, found);
     }
     check_lineage(set, options, &tids, found);
@@ -133,18 +138,21 @@ fn check_lineage(
     let Some(root) = set.processes.first().map(|process| &process.pstree) else { return };
     // Those of the root are then replaced by those of `restore`.
     let shell_job = options.shell_job && root.sid != root.pid;
-    let own = |id: u32, of_root: u32| if shell_job && id == of_root { root.pid } else { id };
-    let kin: Vec<Kin> = set
+    let group = |id: u32| if shell_job && id == root.pgid { root.pid } else { id };
+    let mut kin: Vec<Kin> = set
         .processes
         .iter()
         .map(|process| &process.pstree)
         .map(|entry| Kin {
             pid: entry.pid,
             ppid: entry.ppid,
-            pgid: own(entry.pgid, root.pgid),
-            sid: own(entry.sid, root.sid),
+            pgid: group(entry.pgid),
+            sid: entry.sid,
         })
         .collect();
+    if shell_job {
+        in_session_of_root(&mut kin);
+    }
     let pids: HashSet<u32> = kin.iter().map(|kin| kin.pid).collect();
     for problem in lineage_problems(&kin) {
         found.process = Some(problem.pid);

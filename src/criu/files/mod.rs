@@ -1,12 +1,16 @@
 //! `files.img`, `fdinfo-ID.img` and the images beside them: open files and
 //! descriptors. One file for each kind of open file.
 
+mod event;
 mod ghost;
 mod lock;
 mod memfd;
 mod pidfd;
 mod pipe;
 mod reg;
+mod socket;
+mod tty;
+mod watched;
 
 use super::container::{ImageKind, ImageWriter};
 use super::ids::{FileIds, FileUse};
@@ -14,6 +18,7 @@ use super::{EncodeError, Images, proto};
 use crate::snapshot::{FdTable, FileOwner, Id, OpenFile, OpenFileKind, Snapshot};
 
 pub use lock::flag as lock_flag;
+pub use socket::SCM_RIGHTS;
 
 /// `FD_CLOEXEC` in `fdinfo_entry.flags`.
 const CLOEXEC: u32 = 1;
@@ -28,18 +33,27 @@ pub fn add_images(
     pipe::add_data(snapshot, ids, images)?;
     ghost::add_images(snapshot, ids, images)?;
     memfd::add_images(snapshot, images)?;
+    socket::add_queues(snapshot, ids, images)?;
+    tty::add_images(snapshot, images)?;
     lock::add(snapshot, images)
 }
 
 /// `files.img`
 fn image(snapshot: &Snapshot, ids: &FileIds) -> Result<Vec<u8>, EncodeError> {
     let mut image = ImageWriter::new(ImageKind::Files);
-    for (id, file) in ids.iter() {
+    let mut files: Vec<_> = ids.iter().collect();
+    files.sort_by_key(|(_, file)| match file {
+        FileUse::Open(open) => {
+            snapshot.files.get(*open).map_or(0, |open| socket::place(snapshot, open))
+        }
+        _ => 0,
+    });
+    for (id, file) in files {
         match file {
-            // CRIU writes the path of a FIFO before the FIFO.
-            FileUse::FifoPath(_) => {}
+            // CRIU writes the path of a FIFO or terminal before these.
+            FileUse::PathOf(_) => {}
             FileUse::Open(open) => {
-                let path = FileUse::FifoPath(open);
+                let path = FileUse::PathOf(open);
                 if let Ok(path_id) = ids.get(path) {
                     image.record(&reg::record(snapshot, path_id, path)?)?;
                 }
@@ -63,7 +77,7 @@ pub fn fdinfo_image(
         image.record(&proto::FdinfoEntry {
             id: ids.get(FileUse::Open(descriptor.file))?,
             flags: if descriptor.cloexec { CLOEXEC } else { 0 },
-            r#type: fd_type(open_file(snapshot, descriptor.file)?) as i32,
+            r#type: fd_type(snapshot, open_file(snapshot, descriptor.file)?)? as i32,
             fd: descriptor.fd,
         })?;
     }
@@ -74,14 +88,22 @@ fn open_file(snapshot: &Snapshot, file: Id<OpenFile>) -> Result<&OpenFile, Encod
     snapshot.files.get(file).ok_or(EncodeError::Dangling("file"))
 }
 
-fn fd_type(file: &OpenFile) -> proto::FdTypes {
-    match file.kind {
+fn fd_type(snapshot: &Snapshot, file: &OpenFile) -> Result<proto::FdTypes, EncodeError> {
+    Ok(match file.kind {
         OpenFileKind::Path { .. } => proto::FdTypes::Reg,
         OpenFileKind::Memory { .. } => proto::FdTypes::Memfd,
         OpenFileKind::Pipe { .. } => proto::FdTypes::Pipe,
         OpenFileKind::Fifo { .. } => proto::FdTypes::Fifo,
+        OpenFileKind::Terminal { .. } => proto::FdTypes::Tty,
         OpenFileKind::Pidfd { .. } => proto::FdTypes::Pidfd,
-    }
+        OpenFileKind::Socket { socket } => socket::fd_type(snapshot, socket)?,
+        OpenFileKind::Eventfd { .. } => proto::FdTypes::Eventfd,
+        OpenFileKind::Signalfd { .. } => proto::FdTypes::Signalfd,
+        OpenFileKind::Timerfd { .. } => proto::FdTypes::Timerfd,
+        OpenFileKind::Epoll { .. } => proto::FdTypes::Eventpoll,
+        OpenFileKind::Inotify { .. } => proto::FdTypes::Inotify,
+        OpenFileKind::Fanotify { .. } => proto::FdTypes::Fanotify,
+    })
 }
 
 /// The record of an open file.
@@ -92,7 +114,8 @@ fn record(
     file: Id<OpenFile>,
 ) -> Result<proto::FileEntry, EncodeError> {
     let open = open_file(snapshot, file)?;
-    let of = proto::FileEntry { r#type: fd_type(open) as i32, id, ..proto::FileEntry::default() };
+    let r#type = fd_type(snapshot, open)? as i32;
+    let of = proto::FileEntry { r#type, id, ..proto::FileEntry::default() };
     Ok(match open.kind {
         OpenFileKind::Path { .. } => reg::record(snapshot, id, FileUse::Open(file))?,
         OpenFileKind::Memory { memory, pos } => {
@@ -104,12 +127,38 @@ fn record(
             proto::FileEntry { pipe: Some(pipe), ..of }
         }
         OpenFileKind::Fifo { pipe, .. } => {
-            let regf_id = Some(ids.get(FileUse::FifoPath(file))?);
+            let regf_id = Some(ids.get(FileUse::PathOf(file))?);
             let fifo = proto::FifoEntry { id, pipe_id: ids.pipe(pipe)?, regf_id };
             proto::FileEntry { fifo: Some(fifo), ..of }
         }
+        OpenFileKind::Terminal { terminal, .. } => {
+            let regf_id = ids.get(FileUse::PathOf(file))?;
+            let tty = tty::opened(snapshot, id, open, terminal, regf_id)?;
+            proto::FileEntry { tty: Some(tty), ..of }
+        }
         OpenFileKind::Pidfd { process, ino } => {
             proto::FileEntry { pidfd: Some(pidfd::entry(open, id, process, ino)), ..of }
+        }
+        OpenFileKind::Socket { socket } => socket::record(snapshot, ids, id, file, socket)?,
+        OpenFileKind::Eventfd { count } => {
+            proto::FileEntry { efd: Some(event::eventfd(open, id, count)), ..of }
+        }
+        OpenFileKind::Signalfd { mask } => {
+            proto::FileEntry { sgfd: Some(event::signalfd(open, id, mask)), ..of }
+        }
+        OpenFileKind::Timerfd { ref timer } => {
+            proto::FileEntry { tfd: Some(event::timerfd(open, id, timer)), ..of }
+        }
+        OpenFileKind::Epoll { ref targets } => {
+            proto::FileEntry { epfd: Some(event::epoll(open, id, targets)), ..of }
+        }
+        OpenFileKind::Inotify { ref watches } => {
+            let ify = watched::inotify(snapshot, open, id, watches)?;
+            proto::FileEntry { ify: Some(ify), ..of }
+        }
+        OpenFileKind::Fanotify { group, ref marks } => {
+            let ffy = watched::fanotify(snapshot, open, id, group, marks)?;
+            proto::FileEntry { ffy: Some(ffy), ..of }
         }
     })
 }

@@ -18,7 +18,7 @@ pub fn record(
 ) -> Result<proto::FileEntry, EncodeError> {
     let path = path_of(snapshot, file)?.ok_or(EncodeError::Dangling("path"))?;
     let mut reg = by_path(snapshot, id, path)?;
-    if let FileUse::Open(file) | FileUse::FifoPath(file) = file {
+    if let FileUse::Open(file) | FileUse::PathOf(file) = file {
         let file = open_file(snapshot, file)?;
         reg.flags = file.flags;
         reg.fown = owner(file.owner);
@@ -36,7 +36,7 @@ pub fn record(
 }
 
 /// The path that a record is of; `None` for an open file that has none, and for
-/// a FIFO, whose path has a record of its own.
+/// a FIFO or terminal, whose path has a record of its own.
 pub fn path_of(snapshot: &Snapshot, file: FileUse) -> Result<Option<Id<FilePath>>, EncodeError> {
     let fs_context = |id| snapshot.fs_contexts.get(id).ok_or(EncodeError::Dangling("fs"));
     Ok(match file {
@@ -48,8 +48,8 @@ pub fn path_of(snapshot: &Snapshot, file: FileUse) -> Result<Option<Id<FilePath>
             OpenFileKind::Path { path, .. } => Some(path),
             _ => None,
         },
-        FileUse::FifoPath(file) => match open_file(snapshot, file)?.kind {
-            OpenFileKind::Fifo { path, .. } => Some(path),
+        FileUse::PathOf(file) => match open_file(snapshot, file)?.kind {
+            OpenFileKind::Fifo { path, .. } | OpenFileKind::Terminal { path, .. } => Some(path),
             _ => None,
         },
     })

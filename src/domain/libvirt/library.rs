@@ -8,6 +8,7 @@
 
 use std::error::Error as _;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
@@ -92,11 +93,28 @@ functions! {
     }
 }
 
+functions! {
+    /// The same, since libvirt 8.2.
+    struct ForQemuWithFiles {
+        virDomainQemuMonitorCommandWithFiles: fn(
+            *mut RawDomain,
+            *const c_char,
+            c_uint,
+            *mut c_int,
+            *mut c_uint,
+            *mut *mut c_int,
+            *mut *mut c_char,
+            c_uint
+        ) -> c_int,
+    }
+}
+
 /// libvirt's library.
 #[derive(Debug)]
 pub(super) struct Libvirt {
     core: Core,
     for_qemu: ForQemu,
+    with_files: Option<ForQemuWithFiles>,
 }
 
 /// What went wrong in libvirt.
@@ -150,8 +168,13 @@ impl Libvirt {
         // SAFETY: libvirt's libraries, which are made to be loaded so, by the
         // names that no other library has. Neither is ever unloaded.
         let loaded = unsafe {
-            let (core, for_qemu) = (Library::new(core)?, Library::new(for_qemu)?);
-            Self { core: Core::of(core)?, for_qemu: ForQemu::of(for_qemu)? }
+            let (core, again) = (Library::new(core)?, Library::new(for_qemu)?);
+            let for_qemu = Library::new(for_qemu)?;
+            Self {
+                core: Core::of(core)?,
+                for_qemu: ForQemu::of(for_qemu)?,
+                with_files: ForQemuWithFiles::of(again).ok(),
+            }
         };
         extern "C" fn silent(_: *mut c_void, _: *mut c_void) {}
         // The default prints every error to standard error.
@@ -309,6 +332,31 @@ impl Domain {
             (self.libvirt.for_qemu.virDomainQemuMonitorCommand)(
                 self.raw.as_ptr(),
                 command.as_ptr(),
+                &raw mut answer,
+                0,
+            )
+        };
+        self.libvirt.number(done)?;
+        self.taken(answer)
+    }
+
+    /// Runs a QMP command that QEMU gets a descriptor with.
+    pub fn monitor_command_with(&self, command: &str, fd: BorrowedFd<'_>) -> Result<String, Error> {
+        let missing = "it passes no descriptors on to QEMU";
+        let missing = || Error { code: ErrorCode::Other, message: missing.to_owned() };
+        let functions = self.libvirt.with_files.as_ref().ok_or_else(missing)?;
+        let command = text(command)?;
+        let (mut fd, mut answer) = (fd.as_raw_fd(), ptr::null_mut());
+        // SAFETY: the text ends with a NUL; one descriptor is given, which is
+        // open, and none is wanted back; the answer is written to where it is.
+        let done = unsafe {
+            (functions.virDomainQemuMonitorCommandWithFiles)(
+                self.raw.as_ptr(),
+                command.as_ptr(),
+                1,
+                &raw mut fd,
+                ptr::null_mut(),
+                ptr::null_mut(),
                 &raw mut answer,
                 0,
             )

@@ -4,7 +4,7 @@
 mod socket;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -137,6 +137,23 @@ impl Qmp {
         let answer = self.execute("query-status", json!({}))?;
         let state = answer["status"].as_str().map(str::to_owned);
         state.ok_or_else(|| DomainError::protocol("query-status", "no status"))
+    }
+
+    /// Gives QEMU a copy of `fd`, in a set of its own that QEMU opens as
+    /// `/dev/fdset/` and the number returned. It is removed by QMP `remove-fd`.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute); [`DomainError::Libvirt`] where libvirt
+    /// passes no descriptors on (before 8.2).
+    pub fn add_fd(&mut self, fd: BorrowedFd<'_>) -> Result<u64> {
+        let command = ("add-fd", json!({}));
+        let answer = match &mut self.link {
+            Link::Socket(socket) => socket.execute_all(&[command], Some(fd))?.pop(),
+            Link::Libvirt(monitor) => Some(monitor.execute_with(&command, fd)),
+        };
+        let none = || DomainError::protocol("add-fd", "no number");
+        answer.ok_or_else(none)??["fdset-id"].as_u64().ok_or_else(none)
     }
 
     /// Gives QEMU a character device whose other end is returned. It is

@@ -231,7 +231,7 @@ proptest! {
                     for path in ["state", "low", "tgid", "numbers.ns", "counter", "table", "nr"] {
                         if let Some(found) = btf.member(id, path) {
                             let bits = found.bits.map_or(0, |bits| bits.first + bits.count);
-                            prop_assert!(u64::from(bits) <= found.size * 8);
+                            prop_assert!(u64::from(bits) <= found.size.saturating_mul(8));
                         }
                     }
                 }

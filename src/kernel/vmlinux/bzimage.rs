@@ -54,10 +54,7 @@ pub(super) fn unpack(payload: &[u8]) -> io::Result<Vec<u8>> {
     let reader: Box<dyn Read + '_> = match payload {
         [0x1f, 0x8b, ..] => Box::new(flate2::read::GzDecoder::new(payload)),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(lzma_rust2::XzReader::new(packed, false)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(packed);
-            Box::new(decoder.map_err(io::Error::other)?)
-        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::new(packed)?.single_frame()),
         [0x02, 0x21, 0x4c, 0x18, ..] => Box::new(FrameDecoder::new(packed)),
         _ => {
             let known = "it is packed neither by gzip, xz, zstd nor lz4";

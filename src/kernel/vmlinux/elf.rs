@@ -105,10 +105,7 @@ fn unpack(section: &[u8]) -> io::Result<Vec<u8>> {
     let kind = header.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
     let reader: Box<dyn Read + '_> = match kind {
         ZLIB => Box::new(flate2::read::ZlibDecoder::new(packed)),
-        ZSTD => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(packed);
-            Box::new(decoder.map_err(io::Error::other)?)
-        }
+        ZSTD => Box::new(zstd::Decoder::new(packed)?.single_frame()),
         other => return Err(io::Error::other(format!("compression {other} is not known"))),
     };
     let mut unpacked = Vec::new();

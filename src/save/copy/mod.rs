@@ -11,14 +11,15 @@
 //!
 //! Guest RAM that is mapped goes out from where it lies, without a copy. Through
 //! a buffer of the worker goes what is not mapped, and what lies so scattered
-//! that a device would be kept busy with little pieces: a copy costs less.
+//! that a device would be kept busy with little pieces: a copy costs less. Where
+//! pages are to be compressed, the worker does so before it asks for its place.
 
 mod shared;
 mod span;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
@@ -28,11 +29,13 @@ use rustix::process::setpriority_process;
 
 use crate::capture::{PagePlan, PageRun};
 use crate::memory::{Access, GuestMemory};
+use crate::pack::{self, Compression, Frame};
 use crate::sink::PagesWriter;
 
 use super::buffer::Buffer;
 use super::error::SaveError;
 use super::pace::Pace;
+pub(super) use shared::Copied;
 use shared::Shared;
 use span::Span;
 
@@ -57,22 +60,32 @@ pub(super) struct Copy<'a, Z> {
     pub(super) nice: u8,
     /// Bytes that a worker takes at once.
     pub(super) piece: u64,
+    /// How pages are compressed, if they are.
+    pub(super) compression: Option<Compression>,
     /// Whether a page of zeros at an address may be left out.
     pub(super) may_stay: Z,
+}
+
+/// What a worker needs for one piece after the other.
+#[derive(Default)]
+struct Buffers {
+    /// Pages that do not go out from where they lie.
+    pages: Option<Buffer>,
+    /// The same, or others, compressed.
+    packed: Option<Buffer>,
 }
 
 impl<Z> Copy<'_, Z>
 where
     Z: Fn(u64) -> bool + Sync,
 {
-    /// Copies all pages of `plan` but zeros; the runs that went out, in the order
-    /// of the file. `go_on` is told of bytes that were dealt with, and asked every
-    /// now and then whether to.
+    /// Copies all pages of `plan` but zeros. `go_on` is told of bytes that were
+    /// dealt with, and asked every now and then whether to.
     pub(super) fn run(
         &self,
         plan: &PagePlan,
         go_on: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<Vec<PageRun>, SaveError> {
+    ) -> Result<Copied, SaveError> {
         let shared = Shared::new(plan, self.piece);
         let pieces = usize::try_from(plan.bytes().div_ceil(self.piece)).unwrap_or(usize::MAX);
         let workers = self.workers.get().min(pieces.max(1));
@@ -87,7 +100,7 @@ where
         } else {
             self.share_out(workers, &shared, go_on)?;
         }
-        shared.into_runs()
+        shared.into_copied()
     }
 
     /// Has several workers copy, and watches them.
@@ -127,10 +140,10 @@ where
     }
 
     fn work(&self, shared: &Shared<'_>, mut tell: impl FnMut(u64)) -> Result<(), SaveError> {
-        let mut buffer = None;
+        let mut buffers = Buffers::default();
         while let Some((place, runs)) = shared.next_piece() {
             let bytes: u64 = runs.iter().map(|run| run.len).sum();
-            if let Err(error) = self.piece(shared, place, runs, &mut buffer) {
+            if let Err(error) = self.piece(shared, place, runs, &mut buffers) {
                 // Others may be waiting for their turn behind this one.
                 shared.stop();
                 return Err(error);
@@ -145,13 +158,11 @@ where
         shared: &Shared<'_>,
         place: usize,
         runs: Vec<PageRun>,
-        buffer: &mut Option<Buffer>,
+        buffers: &mut Buffers,
     ) -> Result<(), SaveError> {
+        let Buffers { pages, packed } = buffers;
         let spans = if self.goes_through_a_buffer(&runs) {
-            let buffer = match buffer {
-                Some(buffer) => buffer,
-                None => buffer.insert(Buffer::new(self.piece as usize)?),
-            };
+            let buffer = Buffer::reused(pages, self.piece as usize)?;
             buffer.fill(self.memory, &runs)?;
             vec![Span { runs: &runs, bytes: buffer.bytes() }]
         } else {
@@ -161,19 +172,37 @@ where
         for span in &spans {
             span.without_zeros(&self.may_stay, &mut kept, &mut slices);
         }
+        let frame = self.packed(&mut slices, packed)?;
         self.memory.check_borrowed()?;
-        let bytes: u64 = kept.iter().map(|run| run.len).sum();
+        let bytes: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         let Some(offset) = shared.place(place, bytes) else { return Ok(()) };
         self.pace.wait(bytes, || shared.is_stopped());
         self.writer.write_at(offset, &slices)?;
-        shared.note(place, kept);
+        shared.note(place, kept, frame);
         Ok(())
+    }
+
+    /// Puts a frame of all `slices` in their place, where there are any and pages
+    /// are compressed.
+    fn packed<'b>(
+        &self,
+        slices: &mut Vec<IoSlice<'b>>,
+        buffer: &'b mut Option<Buffer>,
+    ) -> Result<Option<Frame>, SaveError> {
+        let Some(way) = self.compression.filter(|_| !slices.is_empty()) else { return Ok(None) };
+        let buffer = Buffer::reused(buffer, pack::bound(self.piece as usize))?;
+        buffer.clear();
+        let frame = pack::pack(way, slices, buffer).map_err(SaveError::Pack)?;
+        *slices = vec![IoSlice::new(buffer.bytes())];
+        Ok(Some(frame))
     }
 
     fn goes_through_a_buffer(&self, runs: &[PageRun]) -> bool {
         let bytes: u64 = runs.iter().map(|run| run.len).sum();
         let is_scattered = bytes < SCATTERED.saturating_mul(runs.len() as u64);
-        self.memory.access() != Access::Mapped || (is_scattered && self.writer.is_direct())
+        let is_compressed = self.compression.is_some();
+        let is_costly = is_scattered && self.writer.is_direct() && !is_compressed;
+        self.memory.access() != Access::Mapped || is_costly
     }
 }
 

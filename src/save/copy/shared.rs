@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::capture::{PagePlan, PageRun};
+use crate::pack::{Frame, SeekTable};
 
 use super::super::error::SaveError;
 
@@ -16,7 +17,23 @@ pub(super) struct Shared<'p> {
     stopped: AtomicBool,
     interrupted: AtomicBool,
     /// What went out of each piece, by its place among them.
-    written: Mutex<BTreeMap<usize, Vec<PageRun>>>,
+    written: Mutex<BTreeMap<usize, Piece>>,
+}
+
+/// What went out of a piece.
+struct Piece {
+    runs: Vec<PageRun>,
+    /// The frame that they are in, where they were compressed.
+    frame: Option<Frame>,
+}
+
+/// What went out.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(in super::super) struct Copied {
+    /// The pages, in the order of the file.
+    pub(in super::super) runs: Vec<PageRun>,
+    /// The frames that they are in, where they were compressed.
+    pub(in super::super) frames: SeekTable,
 }
 
 /// Which piece is to be placed next, and where.
@@ -57,8 +74,8 @@ impl<'p> Shared<'p> {
         Some(offset)
     }
 
-    pub(super) fn note(&self, place: usize, kept: Vec<PageRun>) {
-        lock(&self.written).insert(place, kept);
+    pub(super) fn note(&self, place: usize, kept: Vec<PageRun>, frame: Option<Frame>) {
+        lock(&self.written).insert(place, Piece { runs: kept, frame });
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -92,12 +109,17 @@ impl<'p> Shared<'p> {
     }
 
     /// What went out, in order.
-    pub(super) fn into_runs(self) -> Result<Vec<PageRun>, SaveError> {
+    pub(super) fn into_copied(self) -> Result<Copied, SaveError> {
         if self.interrupted.into_inner() {
             return Err(SaveError::Interrupted);
         }
         let written = self.written.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(written.into_values().flatten().collect())
+        let mut copied = Copied::default();
+        for Piece { runs, frame } in written.into_values() {
+            copied.runs.extend(runs);
+            frame.into_iter().for_each(|frame| copied.frames.push(frame));
+        }
+        Ok(copied)
     }
 }
 

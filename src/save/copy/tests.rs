@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{IoSlice, Write};
+use std::io::{IoSlice, Read, Write};
 use std::sync::Mutex;
 
 use proptest::prelude::*;
@@ -84,7 +84,8 @@ fn copy<'a>(
     // One place is that of a file, whose pages of zeros count.
     let may_stay = move |addr: u64| zeros_stay && addr >= 0x20_0000;
     let nice = workers.get() as u8 - 1;
-    Copy { memory, writer, workers, pace, nice, may_stay, piece: 8 * PAGE_SIZE }
+    let compression = None;
+    Copy { memory, writer, workers, pace, nice, compression, may_stay, piece: 8 * PAGE_SIZE }
 }
 
 /// What is to be in the file: all but zeros.
@@ -109,12 +110,13 @@ proptest! {
         let (memory, plan) = (if is_mapped { mapped() } else { not_mapped() }, plan(&runs));
         let (writer, pace) = (Written { is_direct, ..Written::default() }, Pace::new(None));
         let mut told = 0;
-        let runs = copy(&memory, &writer, workers, &pace, zeros_stay)
+        let copied = copy(&memory, &writer, workers, &pace, zeros_stay)
             .run(&plan, &mut |bytes| {
                 told += bytes;
                 true
             })
             .unwrap();
+        let runs = copied.runs;
         prop_assert_eq!(told, plan.bytes());
         let bytes = writer.bytes.into_inner().unwrap();
         let addrs = runs.iter().flat_map(|run| run.split(PAGE_SIZE)).map(|page| page.virt);
@@ -157,7 +159,32 @@ fn a_worker_that_panics_ends_all() {
         pace: &pace,
         nice: 0,
         piece: 8 * PAGE_SIZE,
+        compression: None,
         may_stay: |_| -> bool { panic!("as this test has it") },
     };
     assert!(copy.run(&plan, &mut |_| true).is_err());
+}
+
+#[test]
+fn what_is_compressed_is_the_same() {
+    let (memory, plan, pace) = (mapped(), plan(&[(0, RAM), (3, 20), (0, RAM)]), Pace::new(None));
+    let plain = Written::default();
+    let runs = copy(&memory, &plain, 1, &pace, true).run(&plan, &mut |_| true).unwrap().runs;
+    for way in Compression::ALL {
+        for workers in 1..4 {
+            let writer = Written { is_direct: true, ..Written::default() };
+            let copy =
+                Copy { compression: Some(way), ..copy(&memory, &writer, workers, &pace, true) };
+            let copied = copy.run(&plan, &mut |_| true).unwrap();
+            assert_eq!(copied.runs, runs);
+            assert_eq!(copied.frames.unpacked(), lock(&plain.bytes).len() as u64);
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&lock(&writer.bytes)).unwrap();
+            file.write_all(&copied.frames.to_bytes()).unwrap();
+            let mut unpacked = Vec::new();
+            let mut reader = pack::Unpacked::open(file.path(), way).unwrap();
+            reader.read_to_end(&mut unpacked).unwrap();
+            assert!(unpacked == *lock(&plain.bytes), "{way}");
+        }
+    }
 }

@@ -1,18 +1,30 @@
 //! Files: by path, as opened, and the descriptors that refer to them.
 
+mod event;
 mod ghost;
+mod in_flight;
 mod lock;
 mod memory;
 mod pipe;
+mod socket;
+mod tty;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Id, KernelString};
+use super::{Id, KernelString, SigSet};
 
+pub use event::{EpollTarget, FanotifyGroup, FanotifyMark, InotifyWatch, Timerfd};
 pub use ghost::{Chunk, FileTime, GhostFile, NamedFile, taken_directories};
+pub use in_flight::{Flight, FlightFiles, FlightProblem};
 pub use lock::{FileLock, LockKind};
 pub use memory::SharedMemory;
 pub use pipe::Pipe;
+pub use socket::{
+    FilterInstruction, InetSocket, NetlinkSocket, Packet, PacketMembership, PacketSocket,
+    RawOptions, Socket, SocketFamily, SocketKind, SocketOptions, SocketState, SocketTime,
+    TcpOptions, UnixName, UnixSocket,
+};
+pub use tty::{CONTROL_CHARACTERS, Terminal, TerminalKind, TerminalSettings, Termios, WindowSize};
 
 /// A file that is found by its path: `struct path` with what its inode says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -83,6 +95,13 @@ pub enum OpenFileKind {
         /// Where it lies.
         path: Id<FilePath>,
     },
+    /// A terminal, or an end of a pseudoterminal.
+    Terminal {
+        /// The terminal.
+        terminal: Id<Terminal>,
+        /// Where it lies.
+        path: Id<FilePath>,
+    },
     /// A descriptor of a process (`pidfd_open()`).
     Pidfd {
         /// The process; `None` for one that ended and was reaped.
@@ -90,6 +109,43 @@ pub enum OpenFileKind {
         /// Inode number. Since Linux 6.9 the same for all descriptors of a
         /// process and for no others.
         ino: u64,
+    },
+    /// A socket. It has no other open file.
+    Socket {
+        /// The socket.
+        socket: Id<Socket>,
+    },
+    /// A counter (`eventfd()`).
+    Eventfd {
+        /// What it has counted.
+        count: u64,
+    },
+    /// A descriptor that takes signals (`signalfd()`).
+    Signalfd {
+        /// The signals.
+        mask: SigSet,
+    },
+    /// A timer (`timerfd_create()`).
+    Timerfd {
+        /// The timer.
+        timer: Timerfd,
+    },
+    /// An instance of epoll.
+    Epoll {
+        /// What it watches.
+        targets: Vec<EpollTarget>,
+    },
+    /// An instance of inotify.
+    Inotify {
+        /// What it watches, as the kernel lists it: newest first.
+        watches: Vec<InotifyWatch>,
+    },
+    /// A group of fanotify.
+    Fanotify {
+        /// How it was made.
+        group: FanotifyGroup,
+        /// What it watches.
+        marks: Vec<FanotifyMark>,
     },
 }
 

@@ -19,8 +19,8 @@ pub fn chosen() -> AccessChoice {
     }
 }
 
-/// What a command line of `ovmigrate` needs to take it. A restore does not read
-/// the VM's memory.
+/// What a command line of `ovmigrate` needs to take it. A restore has no choice: it
+/// reads the VM's memory for some controlling terminals alone.
 pub fn arguments(command: &[String]) -> Vec<String> {
     let attaches = command.iter().any(|word| word == "--domain")
         && !command.iter().any(|word| word == "restore" || word == "--access");

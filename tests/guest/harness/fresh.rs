@@ -22,7 +22,9 @@ pub struct FreshVm {
 
 impl FreshVm {
     /// Boots a VM of the kernel under test with these options of
-    /// `qemu-scripts/vm up`.
+    /// `qemu-scripts/vm up`. A test that uses the pair of
+    /// [`guests`](super::guests) as well takes it afterwards: two that wait for
+    /// each other would do so forever.
     pub fn boot(options: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -87,10 +87,38 @@ impl Guests {
 
     /// Restores what [`Guests::save`] saved in the destination.
     pub fn restore(&self) -> Run {
+        self.restore_by(&[])
+    }
+
+    /// The same with options.
+    pub fn restore_by(&self, options: &[&str]) -> Run {
         let images = self.images();
         let restore = ["restore", "--domain", self.destination.name, "--images-dir", &images];
         // CRIU sets where the next PIDs come from.
-        self.destination.keeping_last_pid(|| ovmigrate(restore))
+        self.destination.keeping_last_pid(|| ovmigrate(restore.iter().chain(options)))
+    }
+
+    /// The version of the destination's CRIU.
+    pub fn criu_version(&self) -> String {
+        let version = self.destination.sh("criu --version | sed -n 's/^Version: //p'");
+        version.trim().to_owned()
+    }
+
+    /// Has the destination refuse a process that its CRIU, being of version 3, would
+    /// lose `lost` of, while the process runs on. Returns the words of the refusal, or
+    /// nothing where it is a later version.
+    #[track_caller]
+    pub fn refused_by_old_criu(&self, job: &Job<'_>, lost: &str) -> Option<String> {
+        let version = self.criu_version();
+        if !version.starts_with('3') {
+            return None;
+        }
+        self.save(job.pid, &["--leave-running"]).stdout();
+        self.copy(&[&job.log]);
+        let words = format!("CRIU {version} would lose");
+        let message = self.restore().error();
+        assert!(message.contains(&words) && message.contains(lost), "{lost:?}: {message}");
+        Some(words)
     }
 
     /// Copies files of the source to the same paths in the destination.
@@ -105,7 +133,7 @@ impl Guests {
     pub fn copy_whole(&self, paths: &[&str]) {
         const ARCHIVE: &str = "/var/tmp/ovmigrate-tests.tar";
         let here = self.folder.join("copy.tar");
-        self.source.sh(&format!("tar -cPf {ARCHIVE} {}", paths.join(" ")));
+        self.source.sh(&format!("tar --format=posix -cPf {ARCHIVE} {}", paths.join(" ")));
         self.source.pull(ARCHIVE, &here);
         self.destination.push(&here, ARCHIVE);
         self.destination.sh(&format!("tar -xpPf {ARCHIVE} && rm {ARCHIVE}"));
@@ -116,6 +144,12 @@ impl Guests {
     /// Copies files of a VM to the same paths in the destination.
     #[track_caller]
     pub fn copy_from(&self, source: &Guest, paths: &[&str]) {
+        self.copy_between(source, &self.destination, paths);
+    }
+
+    /// Copies files of a VM to the same paths in another.
+    #[track_caller]
+    pub fn copy_between(&self, source: &Guest, target: &Guest, paths: &[&str]) {
         for (number, path) in paths.iter().enumerate() {
             let here = self.folder.join(format!("copy{number}"));
             source.pull(path, &here);
@@ -123,8 +157,8 @@ impl Guests {
             let mode = source.sh(&format!("stat -c %a {path}"));
             let mode = u32::from_str_radix(mode.trim(), 8).expect("stat prints a mode");
             fs::set_permissions(&here, Permissions::from_mode(mode)).unwrap();
-            self.destination.sh(&format!("mkdir -p $(dirname {path})"));
-            self.destination.push(&here, path);
+            target.sh(&format!("mkdir -p $(dirname {path})"));
+            target.push(&here, path);
             fs::remove_file(here).unwrap();
         }
     }

@@ -101,7 +101,13 @@ impl Job<'_> {
     /// there. `files` are those it has open or mapped, besides its output.
     #[track_caller]
     pub fn migrate<'g>(&self, guests: &'g Guests, files: &[&str]) -> Job<'g> {
-        guests.save(self.pid, &[]).stdout();
+        self.migrate_by(guests, &[], files)
+    }
+
+    /// The same with these options of `save`.
+    #[track_caller]
+    pub fn migrate_by<'g>(&self, guests: &'g Guests, options: &[&str], files: &[&str]) -> Job<'g> {
+        guests.save(self.pid, options).stdout();
         assert!(!self.is_alive(), "the source still runs");
         guests.copy(files);
         guests.copy(&[&self.log]);

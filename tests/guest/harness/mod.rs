@@ -18,6 +18,7 @@ mod job;
 mod kernel;
 mod kernel_log;
 mod libvirt;
+mod load;
 mod programs;
 mod seen;
 

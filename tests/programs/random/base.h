@@ -36,6 +36,8 @@
 #define PENDING_OF_THREAD (SIGRTMIN + 8)
 #define FREE (SIGRTMIN + 11)
 #define FREE_COUNT 9
+/* Taken by a descriptor. */
+#define TAKEN (SIGRTMIN + 20)
 
 /* Told to the root through one pipe, in one write of less than PIPE_BUF. */
 struct message {
@@ -180,7 +182,7 @@ struct thing {
 	/* After all children have been forked. */
 	void (*part)(struct thing *thing);
 	uint32_t pattern;
-	int fd[2], flags[2], number;
+	int fd[2], flags[2], number, is_named, has_file;
 	long size, at;
 	char *memory;
 	char path[240];

@@ -1,5 +1,6 @@
 /* Pipes and FIFOs: of one member, and between a member and its child. */
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 static int waiting(int fd)
 {
@@ -189,7 +190,11 @@ static void make_pair(void)
 {
 	struct thing *thing = add("pipe to another", check_pipe);
 
-	must(pipe2(thing->fd, chance(30) ? O_CLOEXEC : 0), "pipe2");
+	/* A pair of sockets is used in one direction. */
+	if (chance(40))
+		must(socketpair(AF_UNIX, SOCK_STREAM | (chance(30) ? SOCK_CLOEXEC : 0), 0, thing->fd), "socketpair");
+	else
+		must(pipe2(thing->fd, chance(30) ? O_CLOEXEC : 0), "pipe2");
 	thing->size = put(thing->fd[1], thing->pattern, 0, CHUNK + draw(8000));
 	thing->number = (int)draw(2);
 	keep_flags(thing);

@@ -23,7 +23,7 @@ static void draw_pending(struct pending *pending, int first, int count)
 }
 
 /* To this process, or to its thread `tid`. */
-static void send(const struct pending *pending, pid_t tid)
+static void send_pending(const struct pending *pending, pid_t tid)
 {
 	for (int i = 0; i < pending->count; i++) {
 		siginfo_t info = { .si_signo = pending->sent[i].signal, .si_code = SI_QUEUE };
@@ -44,6 +44,7 @@ static void block_pending(void)
 	for (int signal = PENDING; signal < FREE; signal++)
 		sigaddset(&set, signal);
 	sigaddset(&set, HELD);
+	sigaddset(&set, TAKEN);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
@@ -79,14 +80,14 @@ static void check_pending(struct thing *thing)
 {
 	(void)thing;
 	take(&pending, "the process");
-	send(&pending, 0);
+	send_pending(&pending, 0);
 }
 
 static void make_pending(void)
 {
 	add("pending signals", check_pending);
 	draw_pending(&pending, PENDING, 1 + (int)draw(MAX_PENDING));
-	send(&pending, 0);
+	send_pending(&pending, 0);
 }
 
 static void on_free(int signal)

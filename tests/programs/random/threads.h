@@ -225,7 +225,7 @@ static void look_at_worker(struct worker *worker)
 		lost("thread %s: its alternate stack", worker->name);
 	expect("whether it is on its alternate stack", stack.ss_flags & SS_ONSTACK, worker->is_on_stack ? SS_ONSTACK : 0);
 	take(&worker->pending, worker->name);
-	send(&worker->pending, worker->tid);
+	send_pending(&worker->pending, worker->tid);
 }
 
 static void serve_as_worker(void)
@@ -264,7 +264,7 @@ static void *work(void *argument)
 	prctl(PR_SET_NAME, worker->name);
 	worker->tid = gettid();
 	setpriority(PRIO_PROCESS, (id_t)worker->tid, worker->nice);
-	send(&worker->pending, worker->tid);
+	send_pending(&worker->pending, worker->tid);
 	if (worker->stack)
 		must(sigaltstack(&stack, NULL), "sigaltstack");
 	pthread_sigmask(SIG_BLOCK, NULL, &mask);

@@ -1,14 +1,19 @@
 //! Open files, descriptors and directories.
 
+mod epoll;
+mod event;
 mod ghost;
 mod lock;
 mod memfd;
 mod pidfd;
 mod pipe;
+mod socket;
+mod tty;
+mod watched;
 
 use std::collections::HashSet;
 
-use super::{Findings, ImageFindings};
+use super::{CheckOptions, Findings, ImageFindings};
 use crate::criu::container::ImageKind;
 use crate::criu::proto::{FdTypes, FileEntry, RegFileEntry};
 use crate::criu::set::{ImageSet, ProcessImages};
@@ -16,7 +21,7 @@ use crate::criu::set::{ImageSet, ProcessImages};
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
 
-pub fn check_table(set: &ImageSet, findings: &mut Findings) {
+pub fn check_table(set: &ImageSet, options: CheckOptions, findings: &mut Findings) {
     let mut found = findings.of(ImageKind::Files, 0, None);
     for file in set.files.values() {
         let id = file.id;
@@ -38,9 +43,53 @@ pub fn check_table(set: &ImageSet, findings: &mut Findings) {
                 Some(entry) => memfd::check_file(set, id, entry, &mut found),
                 None => absent("memfd"),
             },
+            Ok(FdTypes::Tty) => match &file.tty {
+                Some(entry) => tty::check_file(set, id, entry, &mut found),
+                None => absent("tty"),
+            },
             Ok(FdTypes::Pidfd) => match &file.pidfd {
                 Some(entry) => pidfd::check(set, id, entry, &mut found),
                 None => absent("pidfd"),
+            },
+            Ok(FdTypes::Inetsk) => match &file.isk {
+                Some(entry) => socket::check_inet(id, entry, &mut found),
+                None => absent("isk"),
+            },
+            Ok(FdTypes::Netlinksk) => match &file.nlsk {
+                Some(entry) => socket::check_netlink(id, entry, &mut found),
+                None => absent("nlsk"),
+            },
+            Ok(FdTypes::Packetsk) => match &file.psk {
+                Some(entry) => socket::check_packet(id, entry, &mut found),
+                None => absent("psk"),
+            },
+            Ok(FdTypes::Unixsk) => match &file.usk {
+                Some(entry) => socket::check_unix(id, entry, &mut found),
+                None => absent("usk"),
+            },
+            Ok(FdTypes::Inotify) => match &file.ify {
+                Some(entry) => watched::check_inotify(id, entry, &mut found),
+                None => absent("ify"),
+            },
+            Ok(FdTypes::Fanotify) => match &file.ffy {
+                Some(entry) => watched::check_fanotify(id, entry, &mut found),
+                None => absent("ffy"),
+            },
+            Ok(FdTypes::Eventpoll) => match &file.epfd {
+                Some(entry) => epoll::check(set, id, entry, &mut found),
+                None => absent("epfd"),
+            },
+            Ok(FdTypes::Eventfd) => match &file.efd {
+                Some(entry) => event::check_eventfd(id, entry, &mut found),
+                None => absent("efd"),
+            },
+            Ok(FdTypes::Signalfd) => match &file.sgfd {
+                Some(entry) => event::check_signalfd(id, entry, &mut found),
+                None => absent("sgfd"),
+            },
+            Ok(FdTypes::Timerfd) => match &file.tfd {
+                Some(entry) => event::check_timerfd(id, entry, &mut found),
+                None => absent("tfd"),
             },
             // Of a kind that save does not write.
             _ => {}
@@ -50,6 +99,8 @@ pub fn check_table(set: &ImageSet, findings: &mut Findings) {
     lock::check(set, findings);
     ghost::check(set, findings);
     memfd::check(set, findings);
+    socket::check(set, findings);
+    tty::check(set, options, findings);
 }
 
 fn is_by_path(file: &FileEntry) -> bool {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn core(set: &mut Set, tid: u32, f: impl Fn(&mut CoreEntry)) {
+pub fn core(set: &mut Set, tid: u32, f: impl Fn(&mut CoreEntry)) {
     change(set, ImageKind::Core, tid, |entries| f(&mut entries[0]));
 }
 
@@ -106,7 +106,7 @@ fn mistakes_in_cores_are_found() {
         (|s| thread(s, |t| t.sched_policy = Some(1)), other, "thread_core.sched_prio"),
         (|s| thread(s, |t| t.sched_nice = Some(20)), other, "thread_core.sched_nice"),
         (
-            |s| thread(s, |t| (t.seccomp_mode, t.seccomp_filter) = (Some(2), Some(0))),
+            |s| thread(s, |t| (t.seccomp_mode, t.seccomp_filter) = (Some(2), Some(2))),
             other,
             "thread_core.seccomp_filter",
         ),
@@ -116,6 +116,27 @@ fn mistakes_in_cores_are_found() {
 /// The first timer is on CLOCK_MONOTONIC, the second on a thread's CPU time.
 fn posix_timer(set: &mut Set, index: usize, f: impl Fn(&mut PosixTimerEntry)) {
     task(set, |task| f(&mut task.timers.as_mut().expect("timers").posix[index]));
+}
+
+fn cpu(set: &mut Set, f: impl Fn(&mut CpuinfoX86Entry)) {
+    change(set, ImageKind::Cpuinfo, 0, |entries: &mut Vec<CpuinfoEntry>| {
+        f(&mut entries[0].x86_entry[0]);
+    });
+}
+
+#[test]
+fn mistakes_in_the_cpu_are_found() {
+    assert_found(&[
+        (|s| cpu(s, |c| c.capability_ver = 3), "cpuinfo.img", "x86_entry.capability_ver"),
+        (|s| cpu(s, |c| c.capability.push(0)), "cpuinfo.img", "x86_entry.capability"),
+        (
+            |s| {
+                change(s, ImageKind::Cpuinfo, 0, |c: &mut Vec<CpuinfoEntry>| c[0].x86_entry.clear())
+            },
+            "cpuinfo.img",
+            "x86_entry",
+        ),
+    ]);
 }
 
 #[test]
@@ -177,5 +198,22 @@ fn mistakes_in_registers_are_found() {
             extended,
             "thread_info.fpregs.xsave.hi16_zmm",
         ),
+    ]);
+}
+
+#[test]
+fn mistakes_in_seccomp_filters_are_found() {
+    fn filters(set: &mut Set, f: impl Fn(&mut Vec<SeccompFilter>)) {
+        change::<SeccompEntry>(set, ImageKind::Seccomp, 0, |entries| {
+            f(&mut entries[0].seccomp_filters);
+        });
+    }
+    let image = "seccomp.img";
+    assert_found(&[
+        (|s| filters(s, |f| f[0].filter.clear()), image, "seccomp_filters.filter"),
+        (|s| filters(s, |f| f[0].filter.push(0)), image, "seccomp_filters.filter"),
+        (|s| filters(s, |f| f[1].filter = vec![0; 8 * 4097]), image, "seccomp_filters.filter"),
+        (|s| filters(s, |f| f[1].prev = Some(1)), image, "seccomp_filters.prev"),
+        (|s| filters(s, |f| f[0].prev = Some(2)), image, "seccomp_filters.prev"),
     ]);
 }

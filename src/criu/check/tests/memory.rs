@@ -24,6 +24,38 @@ fn guard(set: &mut Set, f: impl Fn(&mut Vec<VmaEntry>)) {
     });
 }
 
+/// The same with a ring of asynchronous I/O.
+fn ring(set: &mut Set, f: impl Fn(&mut MmEntry)) {
+    mm(set, |mm| {
+        let start = mm.vmas[3].start - 0x10000;
+        let area = VmaEntry {
+            start,
+            end: start + 4096,
+            prot: 3,
+            flags: vma::map::SHARED,
+            status: status::AIO_RING,
+            fd: -1,
+            ..VmaEntry::default()
+        };
+        mm.vmas.insert(3, area);
+        mm.aios.push(AioRingEntry { id: start, nr_req: 62, ring_len: 4096 });
+        f(mm);
+    });
+}
+
+#[test]
+fn rings_are_in_their_areas() {
+    let mut set = sample::image_set();
+    ring(&mut set, |_| {});
+    check(&set, CheckOptions::default()).expect("a good set");
+    assert_found(&[
+        (|s| ring(s, |m| m.aios.clear()), "mm-100.img", "aios"),
+        (|s| ring(s, |m| m.aios[0].id += 4096), "mm-100.img", "aios"),
+        (|s| ring(s, |m| m.vmas[3].end += 4096), "mm-100.img", "aios"),
+        (|s| ring(s, |m| m.aios[0].nr_req = 63), "mm-100.img", "aios.nr_req"),
+    ]);
+}
+
 #[test]
 fn guard_pages_pass() {
     let mut set = sample::image_set();

@@ -1,10 +1,15 @@
 //! A good set passes, and each rule finds its mistake.
 
+mod cgroups;
 mod cores;
 mod files;
 mod memory;
+mod named_sockets;
+mod raw_sockets;
 mod several;
 mod shared_memory;
+mod sockets;
+mod terminals;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -22,7 +27,12 @@ use crate::snapshot::{Id, PageRange};
 type Set = BTreeMap<String, Vec<u8>>;
 
 /// Changes the records of an image.
-fn change<M: Message + Default>(set: &mut Set, kind: ImageKind, id: u32, f: impl Fn(&mut Vec<M>)) {
+fn change<M: Message + Default>(
+    set: &mut Set,
+    kind: ImageKind,
+    id: u32,
+    f: impl FnOnce(&mut Vec<M>),
+) {
     let bytes = set.get_mut(&kind.file_name(id)).expect("the image");
     let reader = ImageReader::new(kind, bytes.as_slice()).expect("an image");
     let mut records = reader.records().collect::<Result<Vec<M>, _>>().expect("records");
@@ -104,7 +114,8 @@ fn a_good_set_passes_and_comes_back_decoded() {
 }
 
 /// Images that restore does without, and that nothing else tells of.
-const OPTIONAL: [&str; 4] = ["seccomp.img", "timens-0.img", "filelocks.img", "remap-fpath.img"];
+const OPTIONAL: [&str; 5] =
+    ["cpuinfo.img", "seccomp.img", "timens-0.img", "filelocks.img", "remap-fpath.img"];
 
 #[test]
 fn any_image_that_is_missing_or_cut_is_told() {

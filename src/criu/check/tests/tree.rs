@@ -35,6 +35,7 @@ fn mistakes_in_the_tree_are_found() {
         (|s| pstree(s, |p| p.ppid = 1), "pstree.img", "ppid"),
         (|s| pstree(s, |p| p.sid = 777), "pstree.img", "sid"),
         (|s| pstree(s, |p| p.pgid = 1), "pstree.img", "pgid"),
+        (|s| pstree(s, |p| p.has_terminal = Some(true)), "pstree.img", "has_terminal"),
         (|s| pstree(s, |p| p.threads.reverse()), "pstree.img", "threads"),
         (|s| pstree(s, |p| p.threads.push(101)), "pstree.img", "threads"),
         (|s| ids(s, |i| i.files_id = 1), "fdinfo-1.img", ""),
