@@ -10,6 +10,7 @@ mod container;
 mod core;
 mod cpuinfo;
 mod files;
+mod findings;
 mod fs;
 mod ids;
 mod inventory;
@@ -32,12 +33,13 @@ use std::collections::{BTreeMap, HashSet};
 use thiserror::Error;
 
 pub use cgroup::{AS_IT_IS, SUBTREE_CONTROL};
-pub use check::{CheckError, CheckOptions, Violation, check};
+pub use check::{CheckError, CheckOptions, check};
 pub use container::{
     ImageKind, ImageReader, ImageWriter, MAX_RECORD, ReadError, RecordTooLong, Records,
     pages_file_name,
 };
 pub use cpuinfo::instructions;
+pub use findings::Violation;
 use ids::FileIds;
 pub use set::{GhostImage, ImageSet, ProcessImages};
 pub use store::{ImageDirectory, ImageStore};

@@ -5,9 +5,9 @@ use std::io::Read;
 
 use prost::Message;
 
-use super::check::{Findings, Violation};
 use super::container::{ImageKind, ImageReader, ReadError};
 use super::core::task_state;
+use super::findings::{Findings, Violation};
 use super::vma::status;
 use super::{ImageStore, proto, timens};
 

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Findings, ImageFindings};
 use crate::criu::cgroup::{AS_IT_IS, ROOT_SET};
 use crate::criu::container::ImageKind;
+use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::proto::{CgMemberEntry, CgroupDirEntry, CgroupEntry};
 use crate::criu::set::{ImageSet, ProcessImages};
 

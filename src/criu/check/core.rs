@@ -1,8 +1,9 @@
 //! Cores: what a thread and its process have besides memory and files.
 
-use super::{Findings, ImageFindings, registers, timers};
+use super::{registers, timers};
 use crate::criu::container::ImageKind;
 use crate::criu::core::{ROBUST_LIST_HEAD, task_state};
+use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::proto::{
     CoreEntry, CredsEntry, SeccompMode, SignalQueueEntry, TaskCoreEntry, ThreadCoreEntry,
     core_entry::March,

@@ -1,8 +1,8 @@
 //! `cpuinfo.img`
 
-use super::Findings;
 use crate::criu::container::ImageKind;
 use crate::criu::cpuinfo::{CAPABILITY_VERSION, WORDS};
+use crate::criu::findings::Findings;
 use crate::criu::set::ImageSet;
 
 /// Restore refuses another number of words than the version has, where it is told

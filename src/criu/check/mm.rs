@@ -1,7 +1,7 @@
 //! Address spaces and their VMAs.
 
-use super::{Findings, ImageFindings};
 use crate::criu::container::ImageKind;
+use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::mm::MAX_AUXV;
 use crate::criu::mm::aio_requests;
 use crate::criu::proto::{FdTypes, MmEntry, VmaEntry};

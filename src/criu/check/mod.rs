@@ -12,6 +12,7 @@ mod core;
 mod cpuinfo;
 mod files;
 mod mm;
+mod options;
 mod pages;
 mod registers;
 mod seccomp;
@@ -24,20 +25,11 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::container::ReadError;
+pub use options::CheckOptions;
+
+use super::ImageStore;
+use super::findings::{Findings, Violation};
 use super::set::ImageSet;
-use super::{ImageKind, ImageStore};
-
-/// How many violations are collected; more would tell nothing new.
-const MAX_VIOLATIONS: usize = 100;
-
-/// With which options the set is going to be restored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CheckOptions {
-    /// `--shell-job`: session and process group may be those of a process
-    /// that is not in the set, and are then replaced by those of `restore`.
-    pub shell_job: bool,
-}
 
 /// Checks a set and gives it decoded.
 ///
@@ -63,7 +55,11 @@ pub fn check(store: &dyn ImageStore, options: CheckOptions) -> Result<ImageSet, 
             files::check_process(&set, process, &mut findings);
         }
     }
-    if findings.is_empty() { Ok(set) } else { Err(CheckError { violations: findings.violations }) }
+    if findings.is_empty() {
+        Ok(set)
+    } else {
+        Err(CheckError { violations: findings.into_violations() })
+    }
 }
 
 /// Why a set must not be restored.
@@ -81,105 +77,5 @@ impl fmt::Display for CheckError {
             write!(f, "{separator}{violation}")?;
         }
         Ok(())
-    }
-}
-
-/// One thing that is wrong.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Violation {
-    /// The image's file name.
-    pub image: String,
-    /// PID or TID of the process or thread it belongs to.
-    pub process: Option<u32>,
-    /// The field, by its path in the message; empty for the image as a whole.
-    pub field: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-impl Violation {
-    pub(super) fn new(
-        image: String,
-        process: Option<u32>,
-        field: impl Into<String>,
-        problem: impl Into<String>,
-    ) -> Self {
-        Self { image, process, field: field.into(), problem: problem.into() }
-    }
-
-    pub(super) fn missing(image: String) -> Self {
-        Self::new(image, None, "", "is missing")
-    }
-
-    pub(super) fn unreadable(image: String, error: &ReadError) -> Self {
-        Self::new(image, None, "", error.to_string())
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.image)?;
-        if let Some(process) = self.process {
-            write!(f, " of process {process}")?;
-        }
-        if self.field.is_empty() {
-            write!(f, " {}", self.problem)
-        } else {
-            write!(f, ": {} {}", self.field, self.problem)
-        }
-    }
-}
-
-/// What a check found so far.
-#[derive(Default)]
-pub(super) struct Findings {
-    violations: Vec<Violation>,
-}
-
-impl Findings {
-    pub(super) fn add(&mut self, violation: Violation) {
-        if !self.is_full() {
-            self.violations.push(violation);
-        }
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.violations.len() >= MAX_VIOLATIONS
-    }
-
-    fn is_empty(&self) -> bool {
-        self.violations.is_empty()
-    }
-
-    /// The same, for the fields of one image.
-    fn of(&mut self, kind: ImageKind, id: u32, process: Option<u32>) -> ImageFindings<'_> {
-        ImageFindings { findings: self, image: kind.file_name(id), process }
-    }
-}
-
-/// Takes what is found in one image.
-struct ImageFindings<'a> {
-    findings: &'a mut Findings,
-    image: String,
-    process: Option<u32>,
-}
-
-impl ImageFindings<'_> {
-    /// Notes that a field is wrong.
-    fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
-        let violation = Violation::new(self.image.clone(), self.process, field, problem);
-        self.findings.add(violation);
-    }
-
-    /// Notes that a field is wrong unless `holds`.
-    fn require(&mut self, holds: bool, field: &str, problem: impl FnOnce() -> String) {
-        if !holds {
-            self.add(field, problem());
-        }
-    }
-
-    /// Notes that a field is not there.
-    fn absent(&mut self, field: &str) {
-        self.add(field, "is absent");
     }
 }

@@ -2,9 +2,9 @@
 
 use goblin::elf::Elf;
 
-use super::{Findings, ImageFindings, Violation};
 use crate::criu::ImageStore;
 use crate::criu::container::{ImageKind, ImageReader, ReadError, pages_file_name};
+use crate::criu::findings::{Findings, ImageFindings, Violation};
 use crate::criu::pagemap::{flag, flags, page_count};
 use crate::criu::proto::{MemfdInodeEntry, PagemapEntry, PagemapHead, VmaEntry};
 use crate::criu::set::{self, ProcessImages};

@@ -1,7 +1,7 @@
 //! Registers. What is wrong here mostly makes `restore` succeed and the process
 //! die at its first instruction.
 
-use super::ImageFindings;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::{
     MmEntry, ThreadInfoX86, UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode,
     UserX86XsaveEntry,

@@ -1,7 +1,7 @@
 //! `seccomp.img`
 
-use super::Findings;
 use crate::criu::container::ImageKind;
+use crate::criu::findings::Findings;
 use crate::criu::set::ImageSet;
 
 /// Bytes of an instruction, and how many a filter has at most.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ImageFindings;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::{ItimerEntry, PosixTimerEntry, TaskTimersEntry};
 use crate::criu::set::ProcessImages;
 use crate::criu::timers::notify;

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{CheckOptions, Findings, ImageFindings};
+use super::options::CheckOptions;
 use crate::criu::container::ImageKind;
+use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::inventory::IMG_VERSION;
 use crate::criu::proto::TaskKobjIdsEntry;
 use crate::criu::set::{ImageSet, ProcessImages};

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::ImageFindings;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::{EventpollFileEntry, FdTypes};
 use crate::criu::set::ImageSet;
 

@@ -1,6 +1,6 @@
 //! Descriptors that tell of events.
 
-use super::super::ImageFindings;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::{EventfdFileEntry, SignalfdEntry, TimerfdEntry};
 use crate::snapshot::Timerfd;
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::super::Findings;
 use crate::criu::container::ImageKind;
+use crate::criu::findings::Findings;
 use crate::criu::proto::{FdTypes, RemapType};
 use crate::criu::set::{GhostImage, ImageSet};
 use crate::snapshot::{NamedFile, taken_directories};

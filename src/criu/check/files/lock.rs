@@ -1,8 +1,8 @@
 //! Locks on files: each is made by a process through a descriptor of its own.
 
-use super::super::Findings;
 use crate::criu::container::ImageKind;
 use crate::criu::files::lock_flag as flag;
+use crate::criu::findings::Findings;
 use crate::criu::set::ImageSet;
 
 pub fn check(set: &ImageSet, findings: &mut Findings) {

@@ -13,8 +13,9 @@ mod watched;
 
 use std::collections::HashSet;
 
-use super::{CheckOptions, Findings, ImageFindings};
+use super::options::CheckOptions;
 use crate::criu::container::ImageKind;
+use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::proto::{FdTypes, FileEntry, RegFileEntry};
 use crate::criu::set::{ImageSet, ProcessImages};
 

@@ -1,6 +1,6 @@
 //! Descriptors of processes.
 
-use super::super::ImageFindings;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::PidfdEntry;
 use crate::criu::set::ImageSet;
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::super::{Findings, ImageFindings};
 use crate::criu::container::ImageKind;
+use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::proto::{FdTypes, FifoEntry, PipeDataEntry, PipeEntry};
 use crate::criu::set::ImageSet;
 

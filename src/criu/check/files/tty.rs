@@ -3,8 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::super::{CheckOptions, Findings, ImageFindings};
+use super::super::options::CheckOptions;
 use crate::criu::container::ImageKind;
+use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::proto::{FdTypes, TermiosEntry, TtyFileEntry, TtyInfoEntry, TtyType};
 use crate::criu::set::ImageSet;
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::super::ImageFindings;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::{FanotifyFileEntry, FanotifyMarkEntry, InotifyFileEntry, MarkType};
 
 /// `IN_NONBLOCK` and `IN_CLOEXEC`, all that `inotify_init1()` takes.

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::criu::container::{ImageReader, ImageWriter};
+use crate::criu::container::{ImageKind, ImageReader, ImageWriter};
 use crate::criu::proto::*;
 use crate::criu::sample;
 use crate::criu::vma::{self, status};

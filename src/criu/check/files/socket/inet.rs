@@ -1,7 +1,7 @@
 //! Sockets over IPv4 and IPv6.
 
-use super::super::super::ImageFindings;
 use super::{check_shutdown, options};
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::InetSkEntry;
 use crate::snapshot::{SocketKind, SocketState};
 

@@ -7,8 +7,8 @@ mod packet;
 mod queue;
 mod unix;
 
-use super::super::{Findings, ImageFindings};
 use crate::criu::container::ImageKind;
+use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::set::ImageSet;
 
 pub use inet::check as check_inet;

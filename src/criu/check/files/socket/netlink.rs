@@ -1,7 +1,7 @@
 //! Sockets that talk to the kernel.
 
-use super::super::super::ImageFindings;
 use super::options;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::NetlinkSkEntry;
 
 /// `MAX_LINKS` (`include/uapi/linux/netlink.h`)

@@ -1,6 +1,6 @@
 //! Options of sockets: what `setsockopt()` refuses ends the restore.
 
-use super::super::super::ImageFindings;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::SkOptsEntry;
 
 const USEC_PER_SEC: u64 = 1_000_000;

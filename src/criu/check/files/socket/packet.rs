@@ -1,7 +1,7 @@
 //! Sockets that take what network devices send and receive.
 
-use super::super::super::ImageFindings;
 use super::options;
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::PacketSockEntry;
 use crate::snapshot::SocketKind;
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::super::Findings;
 use super::unix::sockets;
 use crate::criu::container::ImageKind;
 use crate::criu::files::SCM_RIGHTS;
+use crate::criu::findings::Findings;
 use crate::criu::proto::{SkPacketEntry, UnixSkEntry};
 use crate::criu::set::ImageSet;
 use crate::snapshot::{Flight, FlightFiles, FlightProblem, SocketKind, SocketState};

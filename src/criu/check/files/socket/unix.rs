@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::super::super::ImageFindings;
 use super::{check_shutdown, options};
+use crate::criu::findings::ImageFindings;
 use crate::criu::proto::UnixSkEntry;
 use crate::criu::set::ImageSet;
 use crate::snapshot::{SocketKind, SocketState};
