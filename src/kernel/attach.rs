@@ -1,84 +1,16 @@
 //! From guest memory to a kernel that can be read by name.
 
-use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::memory::{CpuPaging, GuestMemory, GuestPhys};
+use crate::memory::GuestMemory;
 
-use super::cache::InstanceId;
-use super::declare::Declarations;
+use super::choose::ProfileFrom;
 use super::error::KernelError;
 use super::image::{Kernel, Located};
-use super::knowledge::Knowledge;
-use super::library::Place;
+use super::options::AttachOptions;
 use super::profile::Profile;
-use super::search::Search;
-
-/// What an attach has to go by.
-pub struct AttachOptions<'a> {
-    /// What is to be read of the kernel.
-    pub declarations: &'a Declarations,
-    /// What is known of kernels and VMs from before.
-    pub knowledge: &'a Knowledge,
-    /// The VM, by which the cache knows it.
-    pub instance: Option<InstanceId>,
-    /// Tells the page tables that the VM's CPUs use; asked once at most, where
-    /// the cache does not know where the kernel is.
-    pub cpus: &'a dyn Fn() -> Vec<CpuPaging>,
-}
-
-impl Debug for AttachOptions<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { knowledge, instance, .. } = self;
-        f.debug_struct("AttachOptions")
-            .field("knowledge", knowledge)
-            .field("instance", instance)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What led to the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FoundBy {
-    /// It is where it was when the VM was last looked at.
-    Cache,
-    /// The page tables of a virtual CPU map it.
-    Cpu,
-    /// Its VMCOREINFO, which lies here.
-    Vmcoreinfo(GuestPhys),
-}
-
-impl fmt::Display for FoundBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cache => f.write_str("where it was before"),
-            Self::Cpu => f.write_str("a vCPU's page tables"),
-            Self::Vmcoreinfo(page) => write!(f, "VMCOREINFO at guest-physical {page}"),
-        }
-    }
-}
-
-/// Where the profile that is used comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProfileFrom {
-    /// It was built from what lies in the guest's memory.
-    Guest,
-    /// The same, by an earlier attach.
-    Cache,
-    /// It was made beforehand and is here.
-    Stored(Place),
-}
-
-impl fmt::Display for ProfileFrom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Guest => f.write_str("built now"),
-            Self::Cache => f.write_str("cached"),
-            Self::Stored(place) => write!(f, "{place}"),
-        }
-    }
-}
+use super::search::{FoundBy, Search};
 
 /// How an attach went.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use tracing::debug;
 
 use super::declare::Declarations;
 use super::evidence::Evidence;
-use super::library::{KnownProfile, Place};
+use super::known::{KnownProfile, Place};
 use super::profile::Profile;
 use super::sighting::Sighting;
 

@@ -2,13 +2,13 @@
 //! kernel's memory tells (and told before), else one that was stored for it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use tracing::{debug, warn};
 
 use crate::memory::{GuestMemory, GuestVirt};
 
-use super::attach::{AttachOptions, ProfileFrom};
 use super::btf::{BTF_MAX, Btf};
 use super::cache::StoredProfile;
 use super::error::KernelError;
@@ -16,13 +16,35 @@ use super::evidence::{Depth, Evidence};
 use super::image::Located;
 use super::image_copy::ImageCopy;
 use super::kallsyms::Kallsyms;
-use super::library::KnownProfile;
+use super::known::{KnownProfile, Place};
+use super::options::AttachOptions;
 use super::profile::{Origin, Profile};
 use super::resolve::{as_linked, structs, symbol_names};
 use super::sighting::Sighting;
 
 /// What `vmlinux.lds.h` calls the ends of the kernel's types.
 const BTF_BOUNDS: [&str; 2] = ["__start_BTF", "__stop_BTF"];
+
+/// Where the profile that is used comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProfileFrom {
+    /// It was built from what lies in the guest's memory.
+    Guest,
+    /// The same, by an earlier attach.
+    Cache,
+    /// It was made beforehand and is here.
+    Stored(Place),
+}
+
+impl fmt::Display for ProfileFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest => f.write_str("built now"),
+            Self::Cache => f.write_str("cached"),
+            Self::Stored(place) => write!(f, "{place}"),
+        }
+    }
+}
 
 /// The profile that was chosen.
 #[derive(Debug)]

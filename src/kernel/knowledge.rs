@@ -1,7 +1,8 @@
 //! What is known of kernels before a guest is looked at.
 
 use super::cache::ProfileCache;
-use super::library::{KnownProfile, ProfileLibrary};
+use super::known::KnownProfile;
+use super::library::ProfileLibrary;
 
 /// A profile that is to be used.
 #[derive(Clone, Debug)]

@@ -7,7 +7,6 @@
 //! unlike what is in the cache, nothing of them was told by a guest.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use std::path::{Path, PathBuf};
 use tracing::debug;
 
 use super::cache::ProfileCache;
+use super::known::{KnownProfile, Place};
 use super::profile::Profile;
 
 include!(concat!(env!("OUT_DIR"), "/kernel_profiles.rs"));
@@ -23,36 +23,6 @@ include!(concat!(env!("OUT_DIR"), "/kernel_profiles.rs"));
 const ENVIRONMENT: &str = "OVMIGRATE_PROFILES";
 const SYSTEM: [&str; 2] =
     ["/etc/ovmigrate/kernel-profiles", "/usr/share/ovmigrate/kernel-profiles"];
-
-/// Where a stored profile is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In a file.
-    File(PathBuf),
-    /// In this program, under this name.
-    BuiltIn(&'static str),
-    /// In the cache, where a guest's memory told of it.
-    Cache(PathBuf),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::BuiltIn(name) => write!(f, "built in ({name})"),
-            Self::Cache(path) => write!(f, "cache ({})", path.display()),
-        }
-    }
-}
-
-/// A profile, and where it is.
-#[derive(Clone, Debug)]
-pub struct KnownProfile {
-    /// What it says.
-    pub profile: Profile,
-    /// Where it is.
-    pub place: Place,
-}
 
 /// Folders with profiles, and those that are built in.
 #[derive(Clone, Debug)]

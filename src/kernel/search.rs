@@ -1,6 +1,7 @@
 //! The search for the kernel that runs: where it was before, where the CPUs
 //! are, and only then everywhere.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +10,12 @@ use tracing::debug;
 
 use crate::memory::{GuestMemory, GuestPhys};
 
-use super::attach::{AttachOptions, FoundBy, ProfileFrom};
 use super::cache::Remembered;
-use super::choose::{Chooser, Chosen, Known};
+use super::choose::{Chooser, Chosen, Known, ProfileFrom};
 use super::error::KernelError;
 use super::fit;
 use super::image::Located;
+use super::options::AttachOptions;
 use super::profile::Profile;
 use super::sighting::Sighting;
 use super::vcpu;
@@ -23,6 +24,27 @@ use super::vmcoreinfo::{self, VmcoreInfo};
 /// Kernels that are looked at in full at most. A guest can claim as many as it
 /// has pages, each of which costs some tenths of a second.
 const KERNELS_MAX: usize = 8;
+
+/// What led to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundBy {
+    /// It is where it was when the VM was last looked at.
+    Cache,
+    /// The page tables of a virtual CPU map it.
+    Cpu,
+    /// Its VMCOREINFO, which lies here.
+    Vmcoreinfo(GuestPhys),
+}
+
+impl fmt::Display for FoundBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cache => f.write_str("where it was before"),
+            Self::Cpu => f.write_str("a vCPU's page tables"),
+            Self::Vmcoreinfo(page) => write!(f, "VMCOREINFO at guest-physical {page}"),
+        }
+    }
+}
 
 /// The kernel that runs.
 #[derive(Debug)]
