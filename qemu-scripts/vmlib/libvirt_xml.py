@@ -1,6 +1,6 @@
 """The XML that describes a VM to libvirt."""
 
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 from .image import Image
 from .machine import FILES_PORT, Machine
@@ -34,7 +34,7 @@ def domain(machine: Machine, image: Image, append: str) -> str:
   <devices>
     <disk type='file' device='disk'>
       <driver name='qemu' type='qcow2'/>
-      <source file={quoteattr(machine.overlay)}/>
+      <source file='{escape(machine.overlay)}'/>
       <target dev='vda' bus='virtio'/>
     </disk>
     <controller type='usb' model='none'/>
@@ -45,12 +45,12 @@ def domain(machine: Machine, image: Image, append: str) -> str:
       <target type='virtio' name='org.qemu.guest_agent.0'/>
     </channel>
     <channel type='unix'>
-      <source mode='bind' path={quoteattr(machine.files)}/>
+      <source mode='bind' path='{escape(machine.files)}'/>
       <target type='virtio' name='{FILES_PORT}'/>
     </channel>
     <serial type='unix'>
-      <source mode='bind' path={quoteattr(machine.console)}/>
-      <log file={quoteattr(machine.serial_log)} append='off'/>
+      <source mode='bind' path='{escape(machine.console)}'/>
+      <log file='{escape(machine.serial_log)}' append='off'/>
     </serial>
   </devices>
 </domain>
