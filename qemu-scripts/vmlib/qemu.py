@@ -13,9 +13,9 @@ from .image import Image
 from .machine import FILES_PORT, Machine
 from .process import start_time
 
-# Until the guest agent must have answered, in seconds: some ten times what a
+# Until the guest agent must have answered, in seconds: some thirty times what a
 # boot takes under TCG on an idle machine.
-BOOT_TIMEOUT = 150.0
+BOOT_TIMEOUT = 400.0
 # Between two looks for an agent: libvirt says at once that there is none yet.
 AGENT_RETRY = 0.2
 # systemd reports failures only: its start messages would fill the kernel log.

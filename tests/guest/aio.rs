@@ -15,7 +15,7 @@ fn contexts_go_on_with_the_events_that_were_not_taken() {
 fn requests_that_do_not_end_are_refused() {
     let guests = guests();
     let job = guests.start("aio", &["busy"], "ready");
-    let message = guests.save(job.pid, &["--timeout", "1s"]).error();
+    let message = guests.save(job.pid, &["--timeout", "5s"]).error();
     let words = "is at requests of its asynchronous I/O (io_submit)";
     assert!(message.contains(words), "{message}");
     assert!(job.is_alive());

@@ -9,7 +9,7 @@ use ovmigrate::attach::Attachment;
 use ovmigrate::control::{Deadline, Effect, Target, Tree, freeze, kill_held, send, thaw};
 use ovmigrate::inspect::{Process, processes};
 
-use crate::harness::{Guest, Guests, KernelLog, guests, rounds, wait_for};
+use crate::harness::{Guest, Guests, KernelLog, PATIENCE, guests, rounds, wait_for};
 
 /// How long anything may take in a guest under load.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -93,7 +93,7 @@ fn states(vm: &Attachment, pid: i32) -> String {
 
 /// Waits until a process shows what is expected of it.
 fn await_process(vm: &Attachment, pid: i32, expected: impl Fn(&Process) -> bool) {
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + PATIENCE;
     while !process(vm, pid).is_some_and(|process| expected(&process)) {
         assert!(Instant::now() < deadline, "process {pid}: {:?}", process(vm, pid));
         sleep(Duration::from_millis(20));

@@ -450,13 +450,16 @@ static void print_lost(int member, const char *what)
 	losses++;
 }
 
-/* The next message, or none if nobody says anything for long. */
+/* The next message, or none if nobody says anything: for so long that a member may
+ * have waited for several of its things. */
 static int hear(struct message *message)
 {
 	struct pollfd entry = { .fd = root_pipe[0], .events = POLLIN };
 
-	return COMES_TRUE(poll(&entry, 1, 100) > 0, (void)0) &&
-	       read(root_pipe[0], message, sizeof(*message)) == sizeof(*message);
+	for (int things = 0; things < 5; things++)
+		if (COMES_TRUE(poll(&entry, 1, 100) > 0, (void)0))
+			return read(root_pipe[0], message, sizeof(*message)) == sizeof(*message);
+	return 0;
 }
 
 /* Prints what it says, to its last word. */

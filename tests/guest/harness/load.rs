@@ -6,7 +6,7 @@ use super::{Guest, Job};
 /// of the guest. Nothing that forks all the time, for that uses up the PIDs that
 /// the other VM leaves to this one.
 const LOAD: &str = "exec nice -n 10 stress-ng --quiet --vm 1 --vm-bytes 48M --pipe 1 \
-                    --futex 1 --timeout 900";
+                    --futex 1 --timeout 3600";
 
 /// What loads a guest until it is [ended](Load::end).
 #[derive(Debug)]
