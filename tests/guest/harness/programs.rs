@@ -1,9 +1,14 @@
 //! The programs of `tests/programs`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs");
+
+/// Those that this run of the tests has compiled.
+static COMPILED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// A program that a guest can run: the script itself, or what the C compiler
 /// made of the source, linked statically so that it needs nothing there.
@@ -13,15 +18,24 @@ pub fn built(name: &str) -> PathBuf {
         return source;
     }
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let fresh =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{}", std::process::id()));
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !compiled.contains(name) {
+        compile(&source.with_extension("c"), &program);
+        compiled.insert(name.to_owned());
+    }
+    program
+}
+
+/// Another run of the tests may be taking the program meanwhile: it gets its name
+/// once it is whole.
+fn compile(source: &Path, program: &Path) {
+    let fresh = program.with_extension(std::process::id().to_string());
     let compiler = Command::new("cc")
         .args(["-static", "-pthread", "-O2", "-Wall", "-Wextra", "-Werror", "-o"])
         .arg(&fresh)
-        .arg(source.with_extension("c"))
+        .arg(source)
         .status()
         .expect("cc is installed");
-    assert!(compiler.success(), "{name} does not compile");
-    std::fs::rename(fresh, &program).unwrap();
-    program
+    assert!(compiler.success(), "{} does not compile", source.display());
+    std::fs::rename(fresh, program).unwrap();
 }
