@@ -45,7 +45,9 @@ const NEWER_LIMITS: [&str; 2] = ["inner/cpu.max.burst=50000", "other/cpu.idle=1"
 /// Where hierarchies of version 1 are mounted.
 const LEGACY_ROOT: &str = "/run/ovmigrate-v1";
 
-/// Takes away the cgroups of a test, once what was in them has ended.
+/// Takes away the cgroups of a test, once what was in them has ended. A hierarchy
+/// of version 1 that is unmounted while a cgroup is on its way out keeps its
+/// controllers, until it is mounted and unmounted once more.
 fn clear(guest: &Guest) {
     wait_for("the cgroups of the test are gone", || {
         let script = format!(
@@ -53,9 +55,16 @@ fn clear(guest: &Guest) {
                  for pid in $(cat $group/cgroup.procs); do kill -KILL $pid; done; \
                  rmdir $group; \
              done; \
-             for mount in {LEGACY_ROOT}/*; do umount $mount && rmdir $mount; done; \
+             for mount in {LEGACY_ROOT}/*; do \
+                 [ -d $mount/ovmigrate ] || {{ umount $mount; rmdir $mount; }}; \
+             done; \
+             for left in $(grep -v ^0: /proc/self/cgroup | cut -d : -f 2); do \
+                 mkdir -p {LEGACY_ROOT}/left && \
+                     mount -t cgroup -o $left cgroup {LEGACY_ROOT}/left && \
+                     umount {LEGACY_ROOT}/left; \
+             done; \
              for name in cpuset cpu io hugetlb; do echo -$name >{ROOT}/cgroup.subtree_control; done; \
-             ! ls -d {PLACE}* {LEGACY_ROOT}/*/ovmigrate | grep ."
+             ! ls -d {PLACE}* {LEGACY_ROOT}/* | grep . && ! grep -v ^0: /proc/self/cgroup"
         );
         guest.try_sh(&format!("{{ {script}; }} 2>/dev/null")).status.success().then_some(())
     });
