@@ -147,13 +147,13 @@ fn a_pool_of_python_processes_finishes_its_tasks() {
     prepare(&guests);
     let script = guests.source.program("pool.py");
     guests.destination.program("pool.py");
-    let command = ["python3", &script, "200", "500"];
+    let command = ["python3", &script, "300", "500"];
     let moved = moved(&guests, &guests.source.spawn(&command).once_it_prints("task 5\n"));
-    // As many primes as there are below 100,000.
-    assert_eq!(answer(&moved), "primes 9592 9592");
+    // As many primes as there are below 150,000.
+    assert_eq!(answer(&moved), "primes 13848 13848");
     let log = moved.log();
     let tasks: Vec<_> = log.lines().filter(|line| line.starts_with("task")).collect();
-    let expected: Vec<_> = (1..=200).map(|task| format!("task {task}")).collect();
+    let expected: Vec<_> = (1..=300).map(|task| format!("task {task}")).collect();
     assert_eq!(tasks, expected);
     kept(&["a Python pool of processes, with pipes, semaphores and shared memory"]);
 }

@@ -11,15 +11,16 @@ use nix::unistd::Pid;
 use ovmigrate::domain::Domain;
 use serde_json::json;
 
-use crate::harness::{Guests, Job, LAST_PID, command, guests, rounds, wait_for, works};
+use crate::harness::{Guest, Guests, Job, LAST_PID, command, guests, rounds, wait_for, works};
 
 const FOLDER: &str = "/var/tmp/ovmigrate-tests/restoring";
 
-/// What would tell of a restore that left something behind. Services come and
-/// go, and with them the mounts of their credentials.
+/// What would tell of a restore that left something behind, once udev has heard of
+/// what was unplugged. Services come and go, and with them the mounts of their
+/// credentials.
 fn traces(guests: &Guests) -> String {
     let inside = guests.destination.sh(
-        "ls -d /run/ovmigrate* /tmp/ovmigrate* /var/tmp/ovmigrate-[0-9]* 2>/dev/null; \
+        "udevadm settle; ls -d /run/ovmigrate* /tmp/ovmigrate* /var/tmp/ovmigrate-[0-9]* 2>/dev/null; \
          ls /dev/virtio-ports /sys/block; ps -eo comm= | grep criu; \
          cut -d ' ' -f 2 /proc/mounts | grep -v ^/run/credentials/ | sort",
     );
@@ -81,18 +82,28 @@ fn files_that_are_missing_or_differ_are_all_listed() {
     assert_eq!(traces(&guests), before);
 }
 
+/// Has a process of the guest take a PID, if not at once because another that
+/// starts then has it.
+fn take_pid(guest: &Guest, pid: i32) {
+    let start = format!(
+        "for attempt in 1 2 3 4 5; do \
+             echo {} >{LAST_PID}; sleep 1000 </dev/null >/dev/null 2>&1 & \
+             [ $! = {pid} ] && break; kill $!; \
+         done; echo $!",
+        pid - 1
+    );
+    let holder = guest.keeping_last_pid(|| guest.sh(&start));
+    assert_eq!(holder.trim(), pid.to_string(), "the PID was to be taken");
+    guest.adopt(pid);
+}
+
 #[test]
 fn a_pid_that_is_taken_is_named() {
     let guests = guests();
     let job = saved(&guests);
     guests.copy(&[&job.log, &format!("{FOLDER}/one"), &format!("{FOLDER}/two")]);
     let before = traces(&guests);
-    let start = "sleep 1000 </dev/null >/dev/null 2>&1 & echo $!";
-    let holder = guests.destination.keeping_last_pid(|| {
-        guests.destination.sh(&format!("echo {} >{LAST_PID}; {start}", job.pid - 1))
-    });
-    assert_eq!(holder.trim(), job.pid.to_string(), "the PID was to be taken");
-    guests.destination.adopt(job.pid);
+    take_pid(&guests.destination, job.pid);
     let message = guests.restore().failure();
     assert!(message.contains(&job.pid.to_string()), "{message}");
     assert_eq!(traces(&guests), before);
@@ -231,13 +242,7 @@ fn a_restore_that_fails_lets_go_of_its_disk() {
     guests.restore_by(&["--via", "disk"]).failure();
     assert_eq!(traces(&guests), before);
     // A PID that is taken is found out before the disk is mounted.
-    let start = format!(
-        "echo {} >{LAST_PID}; sleep 1000 </dev/null >/dev/null 2>&1 & echo $!",
-        job.pid - 1
-    );
-    let holder = guests.destination.keeping_last_pid(|| guests.destination.sh(&start));
-    assert_eq!(holder.trim(), job.pid.to_string(), "the PID was to be taken");
-    guests.destination.adopt(job.pid);
+    take_pid(&guests.destination, job.pid);
     let message = guests.restore_by(&["--via", "disk"]).failure();
     assert!(message.contains("is taken by"), "{message}");
     assert_eq!(traces(&guests), before);

@@ -142,11 +142,14 @@ fn a_shell_goes_on_with_its_job() {
 
 const TMUX: &str = "LC_ALL=C.UTF-8 tmux -L ovmigrate -f /dev/null";
 
-/// What a pane shows once it has `words`.
+/// What a pane shows once it has `words` and changes no more.
 fn pane(guest: &Guest, number: u32, words: &str) -> String {
+    let mut before = String::new();
     wait_for(&format!("{words:?} in pane {number}"), || {
         let shown = guest.sh(&format!("{TMUX} capture-pane -p -t {number}"));
-        shown.contains(words).then_some(shown)
+        let is_all = shown.contains(words) && shown == before;
+        before.clone_from(&shown);
+        is_all.then_some(shown)
     })
 }
 

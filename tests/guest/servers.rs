@@ -41,13 +41,18 @@ fn client(guest: &Guest, server: &str, action: &str) -> String {
     said.strip_suffix("ok\n").unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
-/// Moves a server with its files, once clients are gone.
-fn moved<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
+/// Waits until nothing is left of the connections of clients that are gone.
+fn wait_for_closed_connections(guest: &Guest) {
     wait_for("its connections are closed", || {
         let left = "ss -Htn state connected exclude time-wait";
-        let left = job.guest.sh(&format!("{left} 'sport >= :{PORT} and sport <= :{}'", PORT + 1));
+        let left = guest.sh(&format!("{left} 'sport >= :{PORT} and sport <= :{}'", PORT + 1));
         left.is_empty().then_some(())
     });
+}
+
+/// Moves a server with its files.
+fn moved<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
+    wait_for_closed_connections(job.guest);
     let load = guests.source.load();
     // The load keeps the guest's kernel from finishing what it does meanwhile.
     guests.save(job.pid, &["--timeout", "60s"]).stdout();
@@ -74,6 +79,7 @@ fn memcached_has_what_was_stored() {
     let command = ["memcached", "-u", "nobody", "-l", "127.0.0.1", "-p", &port, "-U", "0"];
     let job = start(&guests.source, &command);
     client(&guests.source, "memcached", "store");
+    wait_for_closed_connections(&guests.source);
     if let Some(words) = guests.refused_by_old_criu(&job, "tcp_opts") {
         client(&guests.source, "memcached", "check");
         end(&job);

@@ -44,17 +44,24 @@ def content(name):
         return None
 
 
+def come():
+    """What comes within a moment. Does not return at the end of the command."""
+    if not select.select([master], [], [], 0.1)[0]:
+        return b""
+    try:
+        return os.read(master, 4096)
+    except OSError:
+        print("ended", flush=True)
+        sys.exit(0)
+
+
 def screen():
     """What comes to the screen, until nothing does."""
     expected, seen = content("expected"), b""
     until = time.monotonic() + (60 if expected else 5)
     while time.monotonic() < until and seen != expected:
-        if select.select([master], [], [], 0.1)[0]:
-            try:
-                seen += os.read(master, 4096)
-            except OSError:
-                print("ended", flush=True)
-                sys.exit(0)
+        if new := come():
+            seen += new
             if not expected:
                 until = time.monotonic() + 5
     return seen
@@ -65,7 +72,7 @@ screen()
 print("ready", flush=True)
 while True:
     while not asked:
-        time.sleep(0.05)
+        come()
     asked = False
     os.write(master, content("keys"))
     seen = screen()

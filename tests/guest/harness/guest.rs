@@ -184,11 +184,15 @@ impl Guest {
         self.each_that_runs(program, "cat /proc/$pid/stat")
     }
 
-    /// Ends all processes that run a program of `tests/programs`.
+    /// Ends all processes that run a program of `tests/programs`, and waits until
+    /// their PIDs are free.
     #[track_caller]
     pub fn end_all(&self, program: &str) {
-        self.each_that_runs(program, "kill -KILL $pid");
-        wait_for("the tree is gone", || self.running(program).is_empty().then_some(()));
+        let ended = self.each_that_runs(program, "kill -KILL $pid; echo $pid").replace('\n', " ");
+        wait_for("the tree is gone", || {
+            let left = format!("for pid in {ended}; do ! [ -d /proc/$pid ] || echo $pid; done");
+            (self.running(program) + &self.sh(&left)).is_empty().then_some(())
+        });
     }
 
     fn each_that_runs(&self, program: &str, command: &str) -> String {

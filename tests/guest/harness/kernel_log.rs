@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Guest;
 
 /// What a line has that tells of a fault in the kernel.
-const COMPLAINTS: [&str; 20] = [
+const COMPLAINTS: [&str; 19] = [
     "WARNING:",
     "BUG:",
     "BUG at",
@@ -18,7 +18,6 @@ const COMPLAINTS: [&str; 20] = [
     "rcu: INFO",
     "detected stall",
     "kthread starved",
-    "sched:",
     "scheduling while atomic",
     "corruption",
     "refcount_t:",
