@@ -61,6 +61,9 @@ fn request(images: &ImageSet, tty: Option<&TerminalPath>) -> String {
     if let Some(tty) = tty {
         let _ = writeln!(request, "tty {tty}");
     }
+    if !images.ptys.is_empty() {
+        request.push_str("ptys\n");
+    }
     if !images.names.is_empty() {
         request.push_str("names\n");
     }

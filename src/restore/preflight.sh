@@ -4,6 +4,7 @@
 #   path TEXT     a file, with what is not plain as escapes of printf %b
 #   profiles      which AppArmor profiles there are
 #   tty PATH      a terminal to restore on
+#   ptys          numbers of pseudoterminals that are in use
 #   names         Unix sockets that are bound and not connected
 #   ports         sockets of netlink that are bound
 #   cgroup N HIERARCHY PATH
@@ -128,6 +129,14 @@ find_cgroup() {
         tty)
             look_at_terminal "$value"
             ;;
+        ptys)
+            # One whose master was closed has its number as long as somebody has it
+            # open, but no name any more.
+            echo "ptys" $(cd /dev/pts 2>/dev/null && echo [0-9]*) $(
+                ls -l /proc/[0-9]*/fd 2>/dev/null |
+                    sed -n 's,.* -> /dev/pts/\([0-9]*\) (deleted)$,\1,p'
+            )
+            ;;
         esac
     done
 
@@ -145,7 +154,6 @@ find_cgroup() {
     # One process for all of them: in the order of the lines "there".
     [ $# -eq 0 ] || stat -L -c 'stat %s %f' -- "$@"
 
-    echo "ptys" $(cd /dev/pts 2>/dev/null && echo [0-9]*)
     # A sysctl gives all or nothing, and the shell reads byte by byte.
     echo "pid_max $(cat /proc/sys/kernel/pid_max)"
     while read -r keyword value unit; do

@@ -154,24 +154,25 @@ fn what_is_not_restored_is_named_and_the_process_runs_on() {
     }
 }
 
-/// Others have the number of a terminal there.
+/// Others have the number of a terminal there, one of them after a hangup.
 #[test]
 fn a_number_that_is_taken_is_named_before_anything_is_sent() {
     let guests = guests();
     let job = start(&guests, &["hung"]);
-    let taken = guests.destination.spawn(&[
-        "python3",
-        "-c",
-        "import pty, signal; x = [pty.openpty() for _ in range(12)]; print('ready', flush=True); \
-         signal.pause()",
-    ]);
-    let taken = taken.once_it_prints("ready");
     guests.save(job.pid, &[]).stdout();
     guests.copy(&[&job.log]);
-    let message = guests.restore().error();
-    assert!(message.contains("is in use"), "{message}");
-    taken.kill("KILL");
-    taken.wait_for_end();
+    for after in ["", "[os.close(master) for master, _ in x]"] {
+        let script = format!(
+            "import os, pty, signal\n\
+             x = [pty.openpty() for _ in range(12)]\n\
+             {after}\nprint('ready', flush=True)\nsignal.pause()\n"
+        );
+        let taken = guests.destination.spawn(&["python3", "-c", &script]).once_it_prints("ready");
+        let message = guests.restore().error();
+        assert!(message.contains("is in use"), "{message}");
+        taken.kill("KILL");
+        taken.wait_for_end();
+    }
     guests.restore().stdout();
     guests.destination.adopt(job.pid);
     let restored = Job { guest: &guests.destination, pid: job.pid, log: job.log.clone() };
