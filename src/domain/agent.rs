@@ -22,11 +22,12 @@ use super::error::{DomainError, Result};
 use super::libvirt::LibvirtDomain;
 use super::socket::{self, LineStream};
 
-/// How long to wait for the socket and for the agent to answer at all.
-const SESSION_LIMIT: Duration = Duration::from_secs(20);
+/// How long to wait for the socket and for the agent to answer at all. A guest that
+/// is overloaded may let it wait for its turn for long.
+const SESSION_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long one call may take; `guest-exec` only starts the program.
-const CALL_LIMIT: Duration = Duration::from_secs(20);
+const CALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Longest answer accepted, in bytes: the agent keeps 16 MiB of each output of
 /// a program (`GUEST_EXEC_MAX_OUTPUT`), which base64 makes a third longer.
