@@ -100,10 +100,13 @@ done
 '
 
 # A script that CRIU runs when all is restored and stands still. It waits for the
-# host, which may have gone, for a minute or more. Some places hold no programs.
+# host, which may have gone, for a minute or more. Some places hold no programs, and
+# in some others may have put something of the name.
 make_gate() {
     for place in "$dir" /var/tmp /tmp; do
-        gate=$place/ovmigrate-gate-$$
+        gate=
+        mkdir -m 700 "$place/ovmigrate-gate-$$" || continue
+        gate=$place/ovmigrate-gate-$$/gate
         cat >"$gate" <<GATE && chmod 700 "$gate" && "$gate" && return
 #!/bin/sh
 [ "\$CRTOOLS_SCRIPT_ACTION" = pre-resume ] || exit 0
@@ -115,7 +118,7 @@ while [ -e "$dir/held" ] && [ \$turn -lt 1200 ]; do
 done
 [ ! -e "$dir/held" ] || kill -9 $pids
 GATE
-        rm -f "$gate"
+        rm -rf "${gate%/*}"
     done 2>/dev/null
     gate=
 }
@@ -139,7 +142,8 @@ wait_for_criu() {
         sleep 0.05 2>/dev/null || sleep 1
         look_at_clock
     done
-    status=1
+    # As `timeout` says of one that has to be ended.
+    status=124
     [ ! -s "$dir/status" ] || read -r status <"$dir/status"
     rm -f "$dir/status"
 }
@@ -175,7 +179,7 @@ else
     timeout -k 5 "$limit" $criu </dev/null >/dev/null 2>&1 3>&-
     status=$?
 fi
-[ -z "$gate" ] || rm -f "$gate"
+[ -z "$gate" ] || rm -rf "${gate%/*}"
 if [ "$hold" = hold ] && [ $status -eq 0 ] && [ -z "$was_held" ]; then
     kill -9 $pids 2>/dev/null
     status=1
@@ -198,14 +202,19 @@ else
     keep=remove
     report=$(
         grep -E 'Error|Warn' "$dir/restore.log" | tail -n 12 | while read -r line; do
-            echo "log $line"
+            printf '%s\n' "log $line"
         done
     )
-    # CRIU kills what it began; it cannot when it was killed itself.
-    for pid in $pids; do
-        born=$(start_time "$pid" 2>/dev/null) || continue
-        [ "$born" -ge "$began" ] && kill -9 "$pid"
-    done
+    # CRIU kills what it began; it cannot when it was killed itself. Where it was
+    # not, a process may have one of the PIDs that has nothing to do with it.
+    case $status in
+    124 | 137)
+        for pid in $pids; do
+            born=$(start_time "$pid" 2>/dev/null) || continue
+            [ "$born" -ge "$began" ] && kill -9 "$pid"
+        done
+        ;;
+    esac
     undo_cgroups
 fi
 

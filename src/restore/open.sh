@@ -39,7 +39,7 @@ dir=
 images=
 gate=
 clean() {
-    [ -z "$gate" ] || rm -f "$gate"
+    [ -z "$gate" ] || rm -rf "${gate%/*}"
     # CRIU that was killed leaves all cgroups mounted where it worked: what is
     # deleted there is deleted.
     for yard in "$dir"/.criu.*; do

@@ -12,7 +12,8 @@
 #                 for version 2
 #   file N M NAME a file of it
 #   end
-# Files are numbered from 0 in the answer.
+# Files are numbered from 0 in the answer. What others have named is printed as it
+# is: some shells' echo knows escapes.
 
 # Says of a terminal whether some session has it, which would lose it.
 look_at_terminal() {
@@ -32,7 +33,7 @@ look_at_terminal() {
         [ "$5" = "$number" ] || continue
         stat=${stat%/stat}
         read -r comm <"$stat/comm"
-        echo "tty taken ${stat#/proc/} $comm"
+        printf '%s\n' "tty taken ${stat#/proc/} $comm"
         return
     done 2>/dev/null
     echo "tty free"
@@ -79,13 +80,13 @@ find_cgroup() {
         pid)
             if [ -e "/proc/$value" ]; then
                 read -r comm <"/proc/$value/comm"
-                echo "taken $value $comm"
+                printf '%s\n' "taken $value $comm"
             fi
             ;;
         names)
             # The state of a socket that is not connected is 01.
             while read -r at references protocol flags type state inode name; do
-                [ "$state" != 01 ] || [ -z "$name" ] || echo "bound $name"
+                [ "$state" != 01 ] || [ -z "$name" ] || printf '%s\n' "bound $name"
             done </proc/net/unix
             ;;
         ports)
@@ -106,7 +107,7 @@ find_cgroup() {
         file)
             if [ -r "$group/${value##* }" ]; then
                 while read -r line; do
-                    echo "set ${value% *} $line"
+                    printf '%s\n' "set ${value% *} $line"
                 done <"$group/${value##* }"
             fi
             ;;
@@ -123,7 +124,7 @@ find_cgroup() {
         profiles)
             # CRIU looks for them there, too.
             while read -r name; do
-                echo "profile $name"
+                printf '%s\n' "profile $name"
             done 2>/dev/null </sys/kernel/security/apparmor/profiles
             ;;
         tty)
