@@ -38,6 +38,9 @@ impl Subject {
     }
 }
 
+/// Obstacles of one kind and process that are kept.
+const MOST: usize = 4096;
+
 /// Collects the obstacles of one process.
 pub(super) struct Obstacles {
     subject: Subject,
@@ -58,9 +61,11 @@ impl Obstacles {
     }
 
     /// Notes that the process has something; `what` is a clause like
-    /// `fd 7 is a BPF map`.
+    /// `fd 7 is a BPF map`. More than anybody reads are not kept.
     pub(super) fn add(&mut self, what: impl Into<String>) {
-        self.found.push(self.subject.obstacle(what));
+        if self.found.len() < MOST {
+            self.found.push(self.subject.obstacle(what));
+        }
     }
 
     /// The process that [`add`](Self::add) speaks of.

@@ -218,6 +218,7 @@ impl ResolvedPath {
         let mut in_deleted = false;
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut way: Vec<Stop> = Vec::new();
+        let mut length = 0;
         for _ in 0..MAX_COMPONENTS {
             let is_mounted = dentry.addr() == mount.mnt()?.root()?;
             way.push(Stop { mount: mount.addr(), dentry: dentry.addr(), is_mounted });
@@ -235,7 +236,12 @@ impl ResolvedPath {
                 let (path, reachable) = (join(&names), at_root);
                 return Ok(ResolvedPath { path, deleted, in_deleted, reachable, way });
             }
-            names.push(dentry.name_bytes()?);
+            let name = dentry.name_bytes()?;
+            length += name.len() as u64 + 1;
+            if length >= PATH_MAX {
+                return Err(corrupt(addr, "it is longer than any that can be opened (PATH_MAX)"));
+            }
+            names.push(name);
             dentry = Dentry::at(kernel, dentry.parent()?)?;
             in_deleted |= dentry.is_deleted()?;
         }

@@ -244,6 +244,8 @@ impl<'a, 'k> Reader<'a, 'k> {
         place: String,
     ) -> Result<Self, CaptureError> {
         const WRITABLE: u32 = 0o222;
+        // The controllers of all kernels known have less than 100 in all.
+        const MOST: usize = 1000;
         let (mut files, mut delegated) = (BTreeMap::new(), None);
         for file in node.entries()? {
             let mode = file.mode()?;
@@ -258,6 +260,14 @@ impl<'a, 'k> Reader<'a, 'k> {
                 ));
             }
             files.insert(name, mode & WRITABLE != 0);
+            if files.len() > MOST {
+                return Err(KernelError::Corrupt {
+                    what: "directory of a cgroup".into(),
+                    addr: node.addr(),
+                    why: format!("it has more than {MOST} files"),
+                }
+                .into());
+            }
         }
         if let Some(delegated) = delegated {
             refuse(obstacles, delegated);

@@ -37,8 +37,6 @@ struct Opener<'k> {
 struct Watched {
     targets: Vec<EpollTarget>,
     problems: Vec<String>,
-    /// What the kernel has for it, in bytes.
-    size: u64,
 }
 
 /// An instance, or what CRIU would lose of it.
@@ -79,15 +77,15 @@ impl<'k> Files<'k> {
                 }
                 continue;
             };
-            let Watched { targets, problems, size } = self.watched_by(held, opener)?;
+            let Watched { targets, problems } = self.watched_by(held, opener)?;
             obstacles.extend(problems.into_iter().map(|problem| {
                 held.subject
                     .obstacle(format!("{} is an epoll instance that {problem}", held.holder))
             }));
+            self.budget.take(size_of_val(&*targets) as u64)?;
             if let Some(OpenFile { kind, .. }) = self.tables.files.get_mut(id) {
                 *kind = OpenFileKind::Epoll { targets };
             }
-            self.budget.take(size)?;
         }
         Ok(obstacles)
     }
@@ -113,7 +111,6 @@ impl<'k> Files<'k> {
             fds.into_iter().map(|open| (open.fd, open.file.addr())).collect();
         let mut watched = Watched::default();
         for item in Eventpoll::of(file)?.watched()? {
-            watched.size = watched.size.saturating_add(item.size());
             // It is being closed.
             let Some(target) = item.file()? else { continue };
             let fd = item.fd()?.cast_unsigned();

@@ -113,8 +113,13 @@ impl<'k> Files<'k> {
             let offset = u64::from(buffer.offset()?);
             let at = page.phys().and_then(|frame| frame.checked_add(offset));
             let at = at.ok_or_else(|| corrupt(buffer, "its data lies nowhere".into()))?;
-            let mut bytes = vec![0; buffer.len()? as usize];
-            self.budget.take(bytes.len() as u64)?;
+            // It may not be what it was.
+            let len = buffer.len()?;
+            if len > MAX_SLOT {
+                return Err(corrupt(buffer, format!("{len} bytes")).into());
+            }
+            self.budget.take(len.into())?;
+            let mut bytes = vec![0; len as usize];
             buffer.kernel().space().memory().read(at, &mut bytes)?;
             data.append(&mut bytes);
         }

@@ -31,7 +31,7 @@ impl<'k> Files<'k> {
     ) -> Result<Vec<W>, CaptureError> {
         let mut watched = Vec::new();
         for mark in marks {
-            self.budget.take(mark.size())?;
+            self.budget.take((size_of::<M>() + size_of::<W>()) as u64)?;
             match read(self, &mark)? {
                 Ok(found) => watched.extend(found),
                 Err(problem) => problems.push(problem),

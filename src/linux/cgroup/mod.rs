@@ -232,7 +232,7 @@ impl<'k> Cgroup<'k> {
             return Ok(false);
         };
         let (kinds, size) = (kinds.size() / 8, lists.size());
-        if kinds == 0 || size > MOST || !size.is_multiple_of(kinds * 8) {
+        if kinds == 0 || size == 0 || size > MOST || !size.is_multiple_of(kinds * 8) {
             return Err(lists.corrupt(format!("it has {kinds} kinds in {size} bytes")));
         }
         let mut bytes = vec![0; size as usize];

@@ -91,10 +91,16 @@ impl MiscCg<'_> {
     ///
     /// Where guest memory cannot be read.
     pub fn has_limits(&self) -> Result<bool, KernelError> {
+        // Two or three of them are known (`enum misc_res_type`).
+        const MOST: u64 = 64;
         let place = self.raw_res()?;
         let size = MiscRes::at(self.kernel(), place.addr())?.size();
+        let count = place.size().checked_div(size).unwrap_or(0);
+        if count > MOST {
+            return Err(place.corrupt(format!("it has {count} kinds of resources")));
+        }
         let resources = self.res()?;
-        for number in 0..place.size().checked_div(size).unwrap_or(0) {
+        for number in 0..count {
             if resources.get(number)?.max()? != u64::MAX {
                 return Ok(true);
             }

@@ -146,13 +146,13 @@ impl<'k> SkBuffHead<'k> {
 }
 
 impl<'k> SkBuff<'k> {
-    /// All its bytes.
+    /// All its bytes, `len` of them as [`checked_len`](Self::checked_len) said.
     ///
     /// # Errors
     ///
-    /// [`KernelError::Corrupt`] where it is longer than any buffer, or is none.
-    pub fn bytes(&self) -> Result<Vec<u8>, KernelError> {
-        let (len, in_fragments) = (self.checked_len()?, self.data_len()?);
+    /// [`KernelError::Corrupt`] where it has as many no more, or is none.
+    pub fn bytes(&self, len: u32) -> Result<Vec<u8>, KernelError> {
+        let in_fragments = self.data_len()?;
         let linear = len.checked_sub(in_fragments);
         let linear =
             linear.ok_or_else(|| self.corrupt(format!("{in_fragments} of {len} bytes")))?;

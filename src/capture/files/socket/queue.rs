@@ -1,13 +1,17 @@
 //! What waits in the queue of a Unix socket.
 
 use crate::kernel::KernelError;
-use crate::linux::{File, SkBuff, Sock, UnixSkbParms, UnixSock, settled};
+use crate::linux::{File, SkBuff, Sock, Struct, UnixSkbParms, UnixSock, settled};
 use crate::snapshot::{Id, Packet, Socket, SocketFamily, SocketKind};
 
 use super::super::super::error::CaptureError;
 use super::super::super::obstacle::Obstacles;
 use super::super::{Files, Reading};
 use super::in_flight::InFlight;
+
+/// Descriptors in flight to a socket at most. The kernel lets a user without
+/// privileges have as many as `RLIMIT_NOFILE` says.
+const MAX_IN_FLIGHT: usize = 1 << 20;
 
 /// A buffer in a queue, as far as it is told without its bytes.
 struct Queued<'k> {
@@ -56,7 +60,7 @@ impl<'k> Files<'k> {
             }
             let mut data = match self.reading {
                 Reading::Survey => Vec::new(),
-                Reading::Contents => buffer.bytes()?,
+                Reading::Contents => buffer.bytes(len)?,
             };
             data.drain(..consumed.min(data.len()));
             // What is left of a byte of MSG_OOB that was received.
@@ -78,15 +82,25 @@ impl<'k> Files<'k> {
 }
 
 fn queued<'k>(sock: &Sock<'k>) -> Result<Vec<Queued<'k>>, KernelError> {
+    let mut in_flight = 0;
     let queued = |buffer: SkBuff<'k>| {
         let parms = UnixSkbParms::of(&buffer)?;
         let sender = buffer.sk()?.map(|sender| UnixSock::of(&sender)).transpose()?;
+        let files = parms.fp()?.map_or(Ok(Vec::new()), |list| list.files())?;
+        in_flight += files.len();
+        if in_flight > MAX_IN_FLIGHT {
+            return Err(KernelError::Corrupt {
+                what: "queue of a socket".into(),
+                addr: buffer.addr(),
+                why: "too many descriptors are in flight to it".into(),
+            });
+        }
         Ok(Queued {
             buffer,
             sender: sender.map_or(Ok(Vec::new()), |sender| sender.sun_path())?,
             consumed: parms.consumed()? as usize,
             len: buffer.checked_len()?,
-            files: parms.fp()?.map_or(Ok(Vec::new()), |list| list.files())?,
+            files,
         })
     };
     sock.receive_queue()?.buffers()?.into_iter().map(queued).collect()

@@ -21,6 +21,8 @@ use crate::criu::set::{ImageSet, ProcessImages};
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
+/// Bytes of a path at most, with the zero behind it (`include/uapi/linux/limits.h`).
+const PATH_MAX: usize = 4096;
 
 pub fn check_table(set: &ImageSet, options: CheckOptions, findings: &mut Findings) {
     let mut found = findings.of(ImageKind::Files, 0, None);
@@ -113,6 +115,10 @@ fn check_reg(id: u32, reg: &RegFileEntry, found: &mut ImageFindings<'_>) {
     let is_path = reg.name.starts_with(b"/") && !reg.name.contains(&0);
     found.require(is_path, "reg.name", || {
         format!("of file {id} is no absolute path: {:?}", reg.name.escape_ascii().to_string())
+    });
+    let length = reg.name.len();
+    found.require(length < PATH_MAX, "reg.name", || {
+        format!("of file {id} has {length} bytes, more than any that can be opened")
     });
 }
 
