@@ -15,18 +15,24 @@ use super::wake::nudge;
 /// Kills a tree that is held by the freezer trap or by stop signals, so that no
 /// thread executes another user instruction: SIGKILL is made pending for all
 /// processes in one pause, and one thread of each is let go; the others die by
-/// the group exit that this thread begins.
+/// the group exit that this thread begins. `has_run` tells in that pause whether
+/// anything has run that was to be held.
 ///
 /// # Errors
 ///
-/// [`ControlError::Unsuitable`] where a thread is not held any more, so that
-/// its process may have run since; nothing is killed then.
-pub fn kill_held(domain: &Domain, tree: &Tree<'_>, deadline: Deadline) -> Result<(), ControlError> {
+/// [`ControlError::Unsuitable`] where a thread is not held any more, or something
+/// has run since; nothing is killed then.
+pub fn kill_held(
+    domain: &Domain,
+    tree: &Tree<'_>,
+    has_run: &dyn Fn() -> bool,
+    deadline: Deadline,
+) -> Result<(), ControlError> {
     let mut dying = Dying { ordered: false, threads: Vec::new() };
     loop {
         if !dying.ordered || !dying.asleep()?.is_empty() {
             intervene(domain, tree.kernel(), |intervention| {
-                if !dying.ordered && !dying.order(tree)? {
+                if !dying.ordered && !dying.order(tree, has_run)? {
                     return Ok(());
                 }
                 for leader in dying.asleep()? {
@@ -66,9 +72,9 @@ struct Dying<'k> {
 impl<'k> Dying<'k> {
     /// Makes SIGKILL pending for all processes, or for none where a lock is
     /// taken or a thread awake at this moment. The VM is paused.
-    fn order(&mut self, tree: &Tree<'k>) -> Result<bool, ControlError> {
+    fn order(&mut self, tree: &Tree<'k>, has_run: &dyn Fn() -> bool) -> Result<bool, ControlError> {
         let members = tree.look()?;
-        if members.len() != tree.members().len() {
+        if members.len() != tree.members().len() || has_run() {
             return Err(tree.root().unsuitable(RAN));
         }
         for member in &members {

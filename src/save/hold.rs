@@ -112,6 +112,10 @@ impl<'a, 'k> Hold<'a, 'k> {
     }
 
     /// Whether a process has run since `mark` was taken.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be read.
     pub(super) fn has_run(&self, mark: &Mark) -> Result<bool, CaptureError> {
         Ok(Mark::of(&self.tree)? != *mark)
     }
@@ -136,10 +140,11 @@ impl<'a, 'k> Hold<'a, 'k> {
         }
     }
 
-    /// Kills all processes.
-    pub(super) fn kill(self) -> Result<(), ControlError> {
+    /// Kills all processes, unless one has run since `mark` was taken.
+    pub(super) fn kill(self, mark: &Mark) -> Result<(), ControlError> {
         let (domain, deadline) = (&self.attachment.domain, Deadline::within(self.timeout));
-        kill_held(domain, &self.tree, deadline)
+        // What cannot be read is not known to have stood still.
+        kill_held(domain, &self.tree, &|| self.has_run(mark).unwrap_or(true), deadline)
     }
 }
 

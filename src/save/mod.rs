@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use crate::attach::Attachment;
 use crate::capture::{CaptureError, Captured, Limits, Mark, PagePlan, capture, survey};
 use crate::control::{Target, Tree};
-use crate::criu::{self, CheckOptions, CriuVersion};
+use crate::criu::{self, CheckOptions, CriuVersion, EncodeError, Need};
 use crate::memory::Access;
 use crate::sink::{Sink, SinkError, SinkReport};
 use crate::snapshot::Snapshot;
@@ -130,7 +130,7 @@ pub fn save(
     let tree = Tree::of(Target::find(&attachment.kernel, pid)?)?;
     refuse_obstacles(&tree, options.limits)?;
     if let Some(version) = options.for_criu {
-        foresee_losses(attachment, &tree, options, version)?;
+        refuse_needs(losses(attachment, &tree, options.limits, version)?, version)?;
     }
     let surveyed = started.elapsed();
     let sink = open()?;
@@ -152,32 +152,38 @@ fn refuse_obstacles(tree: &Tree<'_>, limits: Limits) -> Result<(), SaveError> {
     }
 }
 
-/// Refuses before anything is touched what is refused of the frozen tree again. Of
-/// a tree that runs some may not be read, or be found that is not so later: only
-/// what is plain to see counts.
-fn foresee_losses(
+/// What a version of CRIU would lose of a tree, which runs on but for a pause of the
+/// VM. It is looked for once more when the tree is frozen: of one that runs some may
+/// not be read, or be found that is not so later, and only what is plain to see
+/// counts.
+///
+/// # Errors
+///
+/// Where the VM cannot be paused or continued.
+pub fn losses(
     attachment: &Attachment,
     tree: &Tree<'_>,
-    options: SaveOptions,
+    limits: Limits,
     version: CriuVersion,
-) -> Result<(), SaveError> {
+) -> Result<Vec<Need>, SaveError> {
     let pause = attachment.domain.pause()?;
-    let captured = capture(tree, options.limits);
+    let captured = capture(tree, limits);
     pause.resume()?;
-    let Ok(Captured { mut snapshot, memories }) = captured else { return Ok(()) };
+    let Ok(Captured { mut snapshot, memories }) = captured else { return Ok(Vec::new()) };
     let source = pages::Source::new(tree, &memories, &snapshot, Duration::ZERO);
     // For guard pages, which are found with the others.
     let _ = pages::find(&source, &mut snapshot, &());
-    match refuse_what_is_lost(&snapshot, version) {
-        Err(SaveError::Encode(_)) => Ok(()),
-        result => result,
-    }
+    Ok(needs_beyond(&snapshot, version).unwrap_or_default())
 }
 
 /// What a version of CRIU does not know it skips in silence.
-fn refuse_what_is_lost(snapshot: &Snapshot, version: CriuVersion) -> Result<(), SaveError> {
+fn needs_beyond(snapshot: &Snapshot, version: CriuVersion) -> Result<Vec<Need>, EncodeError> {
     let mut needs = criu::needs(snapshot)?;
     needs.retain(|need| need.since > version);
+    Ok(needs)
+}
+
+fn refuse_needs(needs: Vec<Need>, version: CriuVersion) -> Result<(), SaveError> {
     if needs.is_empty() { Ok(()) } else { Err(SaveError::NotFor { version, needs }) }
 }
 
@@ -195,7 +201,7 @@ fn finish(
     let (pid, comm) = (hold.tree().root().pid(), hold.tree().root().comm().to_owned());
     let still_alive = |source| SaveError::StillAlive { pid, source: Box::new(source) };
     match options.afterwards {
-        Afterwards::Kill => hold.kill().map_err(still_alive)?,
+        Afterwards::Kill => hold.kill(&written.mark).map_err(still_alive)?,
         Afterwards::LeaveRunning => hold.thaw().map_err(still_alive)?,
         Afterwards::LeaveStopped => {}
     }
@@ -225,6 +231,7 @@ fn finish(
 
 /// What [`Transaction::run`] did.
 struct Written {
+    mark: Mark,
     processes: usize,
     threads: usize,
     written: PagesReport,
@@ -275,7 +282,7 @@ impl Transaction<'_> {
         let source = pages::Source::new(hold.tree(), &memories, &snapshot, self.options.timeout);
         let plans = pages::find(&source, &mut snapshot, self.observer)?;
         if let Some(version) = self.options.for_criu {
-            refuse_what_is_lost(&snapshot, version)?;
+            refuse_needs(needs_beyond(&snapshot, version)?, version)?;
         }
         let found = plans.values().map(PagePlan::bytes).sum();
         let effort = self.options.effort;
@@ -299,6 +306,6 @@ impl Transaction<'_> {
         let memory = memory.access();
         let processes = snapshot.processes.len() + snapshot.zombies.len();
         let synced = lap();
-        Ok(Written { processes, threads, written, memory, sink, captured, pages, synced })
+        Ok(Written { mark, processes, threads, written, memory, sink, captured, pages, synced })
     }
 }

@@ -123,12 +123,8 @@ impl Sink for DirectorySink {
         }
         sync_files(&unsynced).map_err(|error| SinkError::io("sync files of", &self.path, error))?;
         self.sync_directory(&self.path)?;
-        match self.path.parent() {
-            Some(parent) if self.is_ours && !parent.as_os_str().is_empty() => {
-                self.sync_directory(parent)
-            }
-            _ => Ok(()),
-        }
+        // Its entry in the directory above.
+        if self.is_ours { self.sync_directory(&self.path.join("..")) } else { Ok(()) }
     }
 
     fn images(&self) -> &dyn ImageStore {

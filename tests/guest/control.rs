@@ -152,7 +152,7 @@ fn kills_take_effect_under_load() {
         } else {
             let mut tree = Tree::alone(Target::find(&vm.kernel, pid).unwrap());
             freeze(&vm.domain, &mut tree, Deadline::within(WITHIN)).unwrap();
-            kill_held(&vm.domain, &tree, Deadline::within(WITHIN)).unwrap();
+            kill_held(&vm.domain, &tree, &|| false, Deadline::within(WITHIN)).unwrap();
         }
         guest.sh(&format!("while [ -d /proc/{pid} ]; do sleep 0.1; done"));
     }
