@@ -3,18 +3,22 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use ovmigrate::attach::Attachment;
-use ovmigrate::capture::{Limits, Obstacle, survey};
+use ovmigrate::capture::{Obstacle, survey};
 use ovmigrate::control::{Target, Tree};
+use ovmigrate::criu::Need;
 use ovmigrate::memory::Access;
+use ovmigrate::save;
 use serde::Serialize;
 
 use super::AttachArgs;
 use super::output::{escaped, print, print_json};
+use super::state::StateArgs;
 
 /// List all that stands in the way of saving, of host, VM and process.
 ///
-/// The process and its descendants are only looked at; they run on. The exit status is 1 where there
-/// is any obstacle.
+/// The process and its descendants are only looked at; they run on, with a pause of
+/// the VM where --for-criu asks for it. The exit status is 1 where there is any
+/// obstacle. Options mean what they mean to `ovmigrate save`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:
@@ -28,9 +32,8 @@ pub struct Check {
     /// The process: its PID as root in the VM sees it.
     #[arg(short, long)]
     pid: Option<i32>,
-    /// As the job of a shell that is not saved with it.
-    #[arg(short = 'j', long, requires = "pid")]
-    shell_job: bool,
+    #[command(flatten)]
+    state: StateArgs,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -44,36 +47,48 @@ struct Findings {
     memory: Access,
     kernel: String,
     obstacles: Vec<Obstacle>,
+    /// What the version of CRIU that is named would lose.
+    losses: Vec<Need>,
 }
 
 impl Check {
     pub fn run(self) -> Result<()> {
         // An obstacle of host or VM is what attaching fails by, and hides all
         // that lies behind it.
-        let limits = Limits { shell_job: self.shell_job, ..Limits::default() };
-        check(&self.vm.attach()?, self.pid, limits, self.json)
+        check(&self.vm.attach()?, self.pid, &self.state, self.json)
     }
 }
 
 /// Prints what was found, and fails where anything is in the way.
-pub fn check(attachment: &Attachment, pid: Option<i32>, limits: Limits, json: bool) -> Result<()> {
-    let obstacles = match pid {
-        Some(pid) => survey(&Tree::of(Target::find(&attachment.kernel, pid)?)?, limits)?,
-        None => Vec::new(),
-    };
+pub fn check(
+    attachment: &Attachment,
+    pid: Option<i32>,
+    state: &StateArgs,
+    json: bool,
+) -> Result<()> {
+    let (mut obstacles, mut losses) = (Vec::new(), Vec::new());
+    if let Some(pid) = pid {
+        let tree = Tree::of(Target::find(&attachment.kernel, pid)?)?;
+        obstacles = survey(&tree, state.limits())?;
+        if let Some(version) = state.for_criu {
+            attachment.domain.claim()?;
+            losses = save::losses(attachment, &tree, state.limits(), version)?;
+        }
+    }
     let findings = Findings {
         domain: attachment.domain.name().to_owned(),
         qemu_pid: attachment.domain.process().pid(),
         memory: attachment.report.access,
         kernel: attachment.kernel.release().to_owned(),
         obstacles,
+        losses,
     };
     if json {
         print_json(&findings)?;
     } else {
         tell(&findings, pid)?;
     }
-    match findings.obstacles.len() {
+    match findings.obstacles.len() + findings.losses.len() {
         0 => Ok(()),
         1 => bail!("there is an obstacle to saving the process"),
         count => bail!("there are {count} obstacles to saving the process"),
@@ -81,7 +96,7 @@ pub fn check(attachment: &Attachment, pid: Option<i32>, limits: Limits, json: bo
 }
 
 fn tell(findings: &Findings, pid: Option<i32>) -> Result<()> {
-    let Findings { domain, qemu_pid, memory, kernel, obstacles } = findings;
+    let Findings { domain, qemu_pid, memory, kernel, obstacles, losses } = findings;
     let mut text = format!(
         "host: QEMU process {qemu_pid} of {domain} answers; the VM is read from {memory}\n\
          vm: Linux {} is understood\n",
@@ -91,7 +106,10 @@ fn tell(findings: &Findings, pid: Option<i32>) -> Result<()> {
         text.push_str(&escaped(&obstacle.to_string()));
         text.push('\n');
     }
-    if let (Some(pid), []) = (pid, obstacles.as_slice()) {
+    for loss in losses {
+        text.push_str(&format!("CRIU would lose {}\n", escaped(&loss.to_string())));
+    }
+    if let (Some(pid), [], []) = (pid, obstacles.as_slice(), losses.as_slice()) {
         text.push_str(&format!("process {pid} can be saved\n"));
     }
     print(&text)

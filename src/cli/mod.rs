@@ -17,6 +17,7 @@ mod restore;
 mod save;
 mod signal;
 mod size;
+mod state;
 mod thaw;
 
 use std::borrow::Cow;
@@ -36,12 +37,23 @@ use tracing_subscriber::EnvFilter;
 /// of `--verbose`.
 const LOG_VARIABLE: &str = "OVMIGRATE_LOG";
 
-/// Moves one process out of a running VM from the host.
+/// Moves a process and its descendants out of a running VM from the host.
 ///
 /// Nothing is installed or run in the source VM: its processes are found, read,
-/// frozen and signalled through the memory that QEMU shares with the host.
+/// frozen and signalled through its memory, which QEMU shares with the host or has
+/// for itself.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(
+    version,
+    propagate_version = true,
+    after_long_help = "\
+Environment:
+  OVMIGRATE_CACHE_DIR  where what is known of kernels and VMs is kept, in place of
+                       the user's cache folder
+  OVMIGRATE_PROFILES   folders with profiles of kernels, separated as in PATH
+  OVMIGRATE_LOG        what is logged, as `debug` or `ovmigrate::save=trace`, in place
+                       of --verbose"
+)]
 struct Cli {
     /// Say more on standard error: what is done and how long it takes; twice,
     /// also how.

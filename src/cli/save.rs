@@ -8,8 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use ovmigrate::capture::Limits;
-use ovmigrate::criu::CriuVersion;
 use ovmigrate::save::{self, Afterwards, Observer, SaveOptions, SaveReport};
 use ovmigrate::sink::{self, DirectoryOptions, DirectorySink};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -18,7 +16,7 @@ use super::AttachArgs;
 use super::check::check;
 use super::effort::EffortArgs;
 use super::output::{escaped, milliseconds, print, print_json};
-use super::size::size;
+use super::state::StateArgs;
 
 /// Save a process and its descendants as images that criu restore accepts.
 ///
@@ -59,26 +57,8 @@ pub struct Save {
     /// moving its pages.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// The version of CRIU that is to restore the images: what it would lose is
-    /// refused. Without it that is found at the restore.
-    #[arg(long, value_name = "VERSION")]
-    for_criu: Option<CriuVersion>,
-    /// How large a deleted file that is still open may be: its content goes into
-    /// the images. K, M and G stand for KiB, MiB and GiB.
-    #[arg(long, value_name = "SIZE", default_value = "1M", value_parser = size)]
-    ghost_limit: u64,
-    /// Take the job of a shell that is not saved with it. A restore gives it another
-    /// session and another terminal: `ovmigrate restore --tty`.
-    #[arg(short = 'j', long)]
-    shell_job: bool,
-    /// Have TCP connections come back closed, and those gone that wait to be
-    /// accepted. Without it they are refused.
-    #[arg(long)]
-    tcp_close: bool,
-    /// Leave out the cgroups of the process: restored, it is in the root. What of
-    /// them cannot be saved is no obstacle then.
-    #[arg(long)]
-    ignore_cgroups: bool,
+    #[command(flatten)]
+    state: StateArgs,
     /// Whether pages go past the host's page cache.
     #[arg(long, value_enum, default_value_t)]
     direct: Direct,
@@ -122,14 +102,8 @@ impl Save {
     pub fn run(self) -> Result<()> {
         self.effort.confine()?;
         let attachment = self.vm.attach()?;
-        let limits = Limits {
-            ghost: self.ghost_limit,
-            shell_job: self.shell_job,
-            tcp_close: self.tcp_close,
-            ignore_cgroups: self.ignore_cgroups,
-        };
         let Some(dir) = self.images_dir.as_ref().filter(|_| !self.dry_run) else {
-            return check(&attachment, Some(self.pid), limits, self.json);
+            return check(&attachment, Some(self.pid), &self.state, self.json);
         };
         let options = SaveOptions {
             freeze: match self.freeze {
@@ -138,8 +112,8 @@ impl Save {
             },
             afterwards: self.afterwards(),
             timeout: self.timeout,
-            for_criu: self.for_criu,
-            limits,
+            for_criu: self.state.for_criu,
+            limits: self.state.limits(),
             effort: self.effort.effort(),
         };
         let how = DirectoryOptions {
@@ -255,21 +229,5 @@ impl Observer for Progress {
 
     fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_in_powers_of_1024() {
-        for (text, bytes) in [("0", 0), ("77", 77), ("64K", 64 << 10), ("1M", 1 << 20)] {
-            assert_eq!(size(text).ok(), Some(bytes), "{text}");
-        }
-        assert_eq!(size("3G").ok(), Some(3 << 30));
-        for text in ["", "K", "-1", "1X", "99999999999G"] {
-            assert!(size(text).is_err(), "{text:?}");
-        }
     }
 }

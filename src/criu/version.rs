@@ -8,6 +8,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 use super::core::task_state;
 use super::proto::{FdTypes, InetSkEntry, MemfdInodeEntry, TaskCoreEntry, ThreadCoreEntry};
 use super::set::{ImageSet, ProcessImages};
@@ -212,7 +214,7 @@ fn inet_sockets(
 }
 
 /// Something of a process that needs a version of CRIU.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Need {
     /// The process.
     pub pid: u32,
@@ -221,7 +223,12 @@ pub struct Need {
     /// The field that holds it, by its path in the image.
     pub field: &'static str,
     /// The version that the field came with.
+    #[serde(serialize_with = "as_text")]
     pub since: CriuVersion,
+}
+
+fn as_text<S: Serializer>(version: &CriuVersion, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(version)
 }
 
 impl fmt::Display for Need {

@@ -31,8 +31,11 @@ fn what_an_older_criu_would_lose_is_refused_by_name() {
     let job = guests.start("identity", &["all"], "ready");
     let before = job.ask();
     let message = guests.save(job.pid, &["--for-criu", "3.17.1"]).error();
+    let foreseen = guests.save(job.pid, &["--for-criu", "3.17.1", "--dry-run"]);
+    assert_eq!(foreseen.status.code(), Some(1), "{}", foreseen.stderr);
     for field in ["no_new_privs", "cap_amb"] {
         assert!(message.contains(field), "{field} is not in {message}");
+        assert!(foreseen.stdout.contains(field), "{field} is not in {}", foreseen.stdout);
     }
     assert!(!std::path::Path::new(&guests.images()).exists(), "images are left");
     assert_eq!(job.ask(), before, "it runs on");
