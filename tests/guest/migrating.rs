@@ -63,6 +63,7 @@ fn every_kind_of_mapping_is_as_it_was() {
         "memory that is PROT_NONE, read-only, never touched or sparse",
         "heap and memory that grows down",
         "transparent huge pages",
+        "locked memory (mlock), and advice of each kind (madvise)",
     ]);
     let note = if has_guards { kept } else { unknown };
     note(&["guard pages"]);

@@ -1,5 +1,6 @@
 //! What cannot be saved is refused by name before anything is touched.
 
+mod processes;
 mod sockets;
 
 use crate::harness::{
@@ -256,8 +257,8 @@ fn start<'a>(guests: &'a Guests, statement: &str) -> Job<'a> {
 fn what_is_not_supported_is_named_and_the_process_runs_on() {
     let guests = guests();
     let kernel = TestKernel::chosen().release;
-    let (here, later): (Vec<_>, Vec<_>) =
-        UNSUPPORTED_ON.iter().partition(|(kernels, _)| kernels.contains(&kernel));
+    let some = UNSUPPORTED_ON.iter().chain(processes::UNSUPPORTED_ON);
+    let (here, later): (Vec<_>, Vec<_>) = some.partition(|(kernels, _)| kernels.contains(&kernel));
     for (_, (state, statement, _)) in later {
         let job = spawn(&guests, statement);
         job.wait_for_end();
@@ -266,12 +267,13 @@ fn what_is_not_supported_is_named_and_the_process_runs_on() {
         assert!(is_refused, "{statement}: {log}");
         unknown(&[state]);
     }
-    let everywhere = UNSUPPORTED.iter().chain(&sockets::UNSUPPORTED);
+    let everywhere = [UNSUPPORTED, sockets::UNSUPPORTED, processes::UNSUPPORTED];
+    let everywhere = everywhere.into_iter().flatten();
     for (state, statement, name) in everywhere.chain(here.iter().map(|(_, case)| case)) {
         let job = start(&guests, statement);
         let message = guests.save(job.pid, &[]).failure();
         assert!(message.contains(name), "{statement}: {name:?} is not in {message}");
-        assert!(message.contains(&format!("process {} (python3)", job.pid)), "{message}");
+        assert!(message.contains(&format!("process {}", job.pid)), "{message}");
         assert!(!std::path::Path::new(&guests.images()).exists(), "{statement}: images were begun");
         job.ask();
         job.guest.sh(&format!("kill -KILL -{}", job.pid));

@@ -30,6 +30,26 @@
 enum { SPARSE_PAGES = 3000, PLAIN_PAGES = 64, FILE_PAGES = 16, HUGE_MIB = 8 };
 enum { FIRST_GUARD = 8, GUARDS = 3 };
 
+/* Advice to madvise(2), or LOCK for mlock(2), with what smaps says of it. */
+enum { LOCK = -1 };
+static const struct {
+	int advice;
+	const char *flag, *name;
+} advised[] = {
+	{ MADV_RANDOM, " rr", "MADV_RANDOM" },
+	{ MADV_SEQUENTIAL, " sr", "MADV_SEQUENTIAL" },
+	{ MADV_DONTFORK, " dc", "MADV_DONTFORK" },
+	{ MADV_DONTDUMP, " dd", "MADV_DONTDUMP" },
+	{ MADV_MERGEABLE, " mg", "MADV_MERGEABLE" },
+	{ MADV_HUGEPAGE, " hg", "MADV_HUGEPAGE" },
+	{ MADV_NOHUGEPAGE, " nh", "MADV_NOHUGEPAGE" },
+	{ MADV_WIPEONFORK, " wf", "MADV_WIPEONFORK" },
+	{ LOCK, " lo", "locked" },
+};
+
+#define ADVISED (sizeof(advised) / sizeof(advised[0]))
+
+static char *advice[ADVISED];
 static char *none, *read_only, *zero, *sparse, *huge, *file, *low, *heap, *droppable, *guarded;
 static int has_guards;
 static char *stack_top; /* end of the mapping that grows down */
@@ -106,6 +126,18 @@ static void lay_out(const char *path)
 {
 	char *hole;
 	int fd;
+
+	/* Twice: without and with advice, so that each is a mapping of its own. */
+	for (unsigned i = 0; i < ADVISED; i++) {
+		advice[i] = map(2 * PAGE, 0);
+		fill(advice[i], 10);
+		fill(advice[i] + PAGE, 11);
+		if (advised[i].advice == LOCK ? mlock(advice[i] + PAGE, PAGE)
+					      : madvise(advice[i] + PAGE, PAGE, advised[i].advice)) {
+			perror(advised[i].name);
+			exit(1);
+		}
+	}
 
 	none = map(PLAIN_PAGES * PAGE, 0);
 	for (int i = 0; i < PLAIN_PAGES; i++)
@@ -241,6 +273,21 @@ static int has_flag(const char *address, const char *flag)
 	return found;
 }
 
+static void check_advice(void)
+{
+	for (unsigned i = 0; i < ADVISED; i++) {
+		const char *wrong = NULL;
+
+		if (!holds(advice[i], 10) || !holds(advice[i] + PAGE, 11))
+			wrong = "wrong contents";
+		else if (has_flag(advice[i], advised[i].flag))
+			wrong = "the page before has it, too";
+		else if (!has_flag(advice[i] + PAGE, advised[i].flag))
+			wrong = "it is gone";
+		say(advised[i].name, wrong);
+	}
+}
+
 static const char *check_droppable(void)
 {
 	if (droppable == MAP_FAILED)
@@ -294,6 +341,7 @@ int main(int argc, char **argv)
 			pause();
 		asked = 0;
 		failures = 0;
+		check_advice();
 		say("none", check_none());
 		say("read-only", check_pages(read_only, PLAIN_PAGES, 2));
 		say("zero", check_zero());

@@ -2,7 +2,7 @@
 
 use super::Case;
 
-pub const UNSUPPORTED: [Case; 34] = [
+pub const UNSUPPORTED: &[Case] = &[
     (
         "a socket of netlink with an option that CRIU loses",
         "x = socket.socket(socket.AF_NETLINK, 3); x.setsockopt(270, 11, 1)",
@@ -52,6 +52,27 @@ pub const UNSUPPORTED: [Case; 34] = [
         "a = socket.socket(type=2); a.bind(('127.0.0.1', 0)); a.setsockopt(0, 11, 1); \
          a.sendto(b'x', a.getsockname())",
         "is a socket with datagrams that were not received yet",
+    ),
+    (
+        "a UDP socket that is corked",
+        "x = socket.socket(type=2); x.connect(('127.0.0.1', 9)); x.setsockopt(17, 1, 1); \
+         x.send(b'x')",
+        "that is put together (UDP_CORK)",
+    ),
+    (
+        "a socket that is bound to a device",
+        "x = socket.socket(); x.setsockopt(1, 25, b'lo')",
+        "bound to a device (SO_BINDTODEVICE)",
+    ),
+    (
+        "a socket that tells when packets came (SO_TIMESTAMP)",
+        "x = socket.socket(type=2); x.setsockopt(1, 29, 1)",
+        "is a socket with SO_TIMESTAMP",
+    ),
+    (
+        "a listening socket that waits for data (TCP_DEFER_ACCEPT)",
+        "x = socket.socket(); x.setsockopt(6, 9, 5); x.bind(('127.0.0.1', 0)); x.listen()",
+        "is a socket with TCP_DEFER_ACCEPT",
     ),
     (
         "a raw socket that holds packets",

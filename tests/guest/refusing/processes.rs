@@ -1,0 +1,125 @@
+//! State of processes and their descriptors that is refused, but for sockets.
+
+use super::Case;
+
+pub const UNSUPPORTED: &[Case] = &[
+    (
+        "a process that is traced",
+        // PTRACE_SEIZE and PTRACE_CONT, with the signals that come
+        "import ctypes; l = ctypes.CDLL(None); r, w = os.pipe()\n\
+         if os.fork() == 0:\n    pid = os.getppid()\n    \
+             assert l.ptrace(0x4206, pid, None, None) == 0\n    os.write(w, b'x')\n    \
+             while True: l.ptrace(7, pid, None, ctypes.c_void_p(os.waitpid(pid, 0)[1] >> 8))\n\
+         os.read(r, 1)",
+        "is traced (thread ",
+    ),
+    (
+        "memory that processes share (CLONE_VM)",
+        "import ctypes; l = ctypes.CDLL(None); s = mmap.mmap(-1, 65536); \
+         at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(s)) + 65536); \
+         assert l.clone(ctypes.cast(l.pause, ctypes.c_void_p), at, 0x100 | 17, None) > 0",
+        "it shares its memory with process",
+    ),
+    (
+        "memory that is locked in the future (mlockall)",
+        "import ctypes; assert ctypes.CDLL(None).mlockall(2) == 0",
+        "it has called mlockall()",
+    ),
+    (
+        "a local descriptor table",
+        // modify_ldt(): a segment of data of 4 GiB
+        "import ctypes; x = (ctypes.c_uint32 * 4)(0, 0, 0xfffff, 0x51); \
+         assert ctypes.CDLL(None).syscall(154, 1, ctypes.byref(x), ctypes.c_size_t(16)) == 0",
+        "it has a local descriptor table (modify_ldt)",
+    ),
+    (
+        "memory that is watched by userfaultfd",
+        // UFFDIO_API, UFFDIO_REGISTER for pages that are missing
+        "import ctypes, struct; x = ctypes.CDLL(None).syscall(323, 0); assert x > 0; \
+         fcntl.ioctl(x, 0xc018aa3f, struct.pack('QQQ', 0xaa, 0, 0)); \
+         m = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); \
+         at = ctypes.addressof(ctypes.c_char.from_buffer(m)); \
+         fcntl.ioctl(x, 0xc020aa00, struct.pack('QQQQ', at, 4096, 1, 0))",
+        "is watched by userfaultfd",
+    ),
+    (
+        "the policy SCHED_DEADLINE",
+        // sched_setattr(): 5 ms in each 10 ms
+        "import ctypes, struct; x = struct.pack('IIQiIQQQ', 48, 6, 0, 0, 0, 5000000, 10000000, 10000000); \
+         assert ctypes.CDLL(None).syscall(314, 0, x, 0) == 0",
+        "has a deadline scheduling policy",
+    ),
+    (
+        "semaphores of SysV to undo at the end",
+        // semop() by one, with SEM_UNDO
+        "import ctypes, struct; l = ctypes.CDLL(None); x = l.semget(0x6f76, 1, 0o1600); \
+         assert l.semop(x, struct.pack('HhH', 0, 1, 0x1000), ctypes.c_size_t(1)) == 0",
+        "has SysV semaphore adjustments to undo",
+    ),
+    (
+        "a lease that is being broken",
+        "signal.signal(signal.SIGIO, signal.SIG_IGN); x = open(F, 'w'); \
+         fcntl.fcntl(x, 1024, fcntl.F_WRLCK); os.system(f'cat {F} & sleep 0.5')",
+        "is being broken",
+    ),
+    (
+        "a BPF map",
+        // BPF_MAP_CREATE: an array
+        "import ctypes; x = (ctypes.c_uint32 * 4)(2, 4, 4, 1); \
+         assert ctypes.CDLL(None).syscall(321, 0, ctypes.byref(x), 16) > 0",
+        "is a BPF map",
+    ),
+    (
+        "a perf event",
+        // The clock of CPU 0, switched off.
+        "import ctypes, struct; x = struct.pack('IIQ24xQ16x', 1, 64, 0, 1); \
+         assert ctypes.CDLL(None).syscall(298, x, -1, 0, -1, 0) > 0",
+        "is a perf event",
+    ),
+    (
+        "a POSIX message queue",
+        "import ctypes; l = ctypes.CDLL('librt.so.1'); \
+         assert l.mq_open(b'/ovmigrate', os.O_CREAT | os.O_RDWR, 0o600, None) > 0; \
+         l.mq_unlink(b'/ovmigrate')",
+        "is a POSIX message queue",
+    ),
+    ("a descriptor of a namespace", "x = open('/proc/self/ns/net')", "is a namespace"),
+];
+
+/// The same for some kernels only.
+pub const UNSUPPORTED_ON: &[(&[&str], Case)] = &[
+    (
+        &["6.1", "6.12", "7.2"],
+        (
+            "fanotify with marks that the kernel may drop (FAN_MARK_EVICTABLE)",
+            "import ctypes; l = ctypes.CDLL(None); x = l.fanotify_init(0, 0); \
+             assert l.fanotify_mark(x, 0x201, ctypes.c_uint64(2), -100, b'/var') == 0",
+            "FAN_MARK_EVICTABLE",
+        ),
+    ),
+    (
+        &["6.1", "6.12", "7.2"],
+        (
+            "fanotify with what it ignores (FAN_MARK_IGNORE)",
+            "import ctypes; l = ctypes.CDLL(None); x = l.fanotify_init(0, 0); \
+             assert l.fanotify_mark(x, 0x441, ctypes.c_uint64(2), -100, b'/var') == 0",
+            "FAN_MARK_IGNORE",
+        ),
+    ),
+    (
+        &["6.12", "7.2"],
+        (
+            "a pidfd of a thread",
+            "import ctypes; assert ctypes.CDLL(None).syscall(434, os.getpid(), 0x80) > 0",
+            "is a pidfd of a thread (PIDFD_THREAD)",
+        ),
+    ),
+    (
+        &["6.12", "7.2"],
+        (
+            "secret memory",
+            "import ctypes; assert ctypes.CDLL(None).syscall(447, 0) > 0",
+            "is secret memory",
+        ),
+    ),
+];
