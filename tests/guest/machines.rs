@@ -247,7 +247,8 @@ fn is_deleted(guest: &Guest) -> bool {
 
 #[test]
 fn huge_pages_and_a_cpu_without_xsave() {
-    let huge = HugePages::reserve(256);
+    // Some more than the VM needs, whoever else takes any.
+    let huge = HugePages::reserve(256 + 32);
     let backend = format!("file:{}", huge.folder().display());
     let vm = FreshVm::boot(&["--memory", "512M", "--memory-backend", &backend, "--cpu", "qemu64"]);
     assert!(is_deleted(&vm.guest));
