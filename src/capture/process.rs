@@ -52,6 +52,13 @@ fn survey_thread(thread: &Task<'_>, obstacles: &mut Obstacles) -> Result<(), Cap
 fn in_no_image(thread: &Task<'_>, note: &mut impl FnMut(bool, &str)) -> Result<(), CaptureError> {
     // `PFA_SPEC_*` (`include/linux/sched.h`).
     const SPECULATION: u64 = 0xf8;
+    // `SYSCALL_WORK_BIT_SYSCALL_USER_DISPATCH` (`include/linux/thread_info.h`).
+    const USER_DISPATCH: u64 = 1 << 5;
+    let dispatches = thread.syscall_work()?.unwrap_or(0) & USER_DISPATCH != 0;
+    let has_ports = thread.io_bitmap()?.is_some_and(|bitmap| !bitmap.is_null())
+        || thread.iopl()?.unwrap_or(0) != 0;
+    note(dispatches, "has its system calls dispatched (PR_SET_SYSCALL_USER_DISPATCH)");
+    note(has_ports, "may use I/O ports (ioperm, iopl)");
     let io_priority = thread.io_context()?.map_or(Ok(0), |context| context.priority())?;
     note(thread.personality()? != 0, "has a personality (setarch)");
     note(io_priority != 0, "has an I/O priority (ionice)");

@@ -104,6 +104,12 @@ kernel_struct! {
         raw_flags: u32 = ["flags"],
         /// `TIF_*` bits.
         thread_info_flags: u64 = ["thread_info.flags"],
+        /// `SYSCALL_WORK_*` bits, since 5.11.
+        syscall_work: u64 = ?["thread_info.syscall_work"],
+        /// Which ports it may use (`ioperm()`).
+        io_bitmap: GuestVirt = ?["thread.io_bitmap"],
+        /// Whether it may use all (`iopl()`).
+        iopl: u64 = ?["thread.iopl_emul"],
         /// The CPU it runs or last ran on.
         cpu: u32 = ["thread_info.cpu", "cpu"],
         /// Whether a CPU runs it now.

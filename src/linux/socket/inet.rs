@@ -37,8 +37,12 @@ kernel_struct! {
         inet_flags: u64 = ?["inet_flags"],
         /// Before: what comes with messages, with the first nine of these bits.
         cmsg_flags: u16 = ?["cmsg_flags"],
+        /// `IP_LOCAL_PORT_RANGE`, since 6.3.
+        local_port_range: u32 = ?["local_port_range"],
         /// `IP_RECVERR`, up to 6.5, as all that follow.
         recverr: bool = ?["recverr"],
+        /// `IP_RECVERR_RFC4884`.
+        recverr_rfc4884: bool = ?["recverr_rfc4884"],
         /// `IP_FREEBIND`.
         freebind: bool = ?["freebind"],
         /// `IP_TRANSPARENT`.
@@ -69,8 +73,40 @@ kernel_struct! {
         ac_list: GuestVirt = ["ipv6_ac_list"],
         /// Extension headers to be sent.
         options: GuestVirt = ["opt"],
-        /// `IPV6_RECVERR`, up to 6.5.
+        /// `IPV6_UNICAST_HOPS`, 9 bits; -1 for the system's default.
+        hop_limit: i32 = ["hop_limit"],
+        /// `IPV6_MULTICAST_HOPS`.
+        mcast_hops: i32 = ["mcast_hops"],
+        /// `IPV6_UNICAST_IF`.
+        ucast_oif: i32 = ["ucast_oif"],
+        /// `IPV6_MULTICAST_IF`.
+        mcast_oif: i32 = ["mcast_oif"],
+        /// `IPV6_MTU_DISCOVER`.
+        pmtudisc: u8 = ["pmtudisc"],
+        /// `IPV6_MTU`.
+        frag_size: u32 = ["frag_size"],
+        /// `IPV6_ADDR_PREFERENCES`.
+        srcprefs: u8 = ["srcprefs"],
+        /// `IPV6_MINHOPCOUNT`.
+        min_hopcount: u8 = ["min_hopcount"],
+        /// The device of `IPV6_PKTINFO`.
+        sticky_device: i32 = ["sticky_pktinfo.ipi6_ifindex"],
+        /// Labels of `IPV6_FLOWLABEL_MGR`, where the socket itself has them.
+        flow_labels: GuestVirt = ?["ipv6_fl_list"],
+        /// `IPV6_RECVERR`, up to 6.5, as what follows up to 6.6.
         recverr: bool = ?["recverr"],
+        /// `IPV6_RECVERR_RFC4884`.
+        recverr_rfc4884: bool = ?["recverr_rfc4884"],
+        /// `IPV6_MULTICAST_LOOP`.
+        mc_loop: bool = ?["mc_loop"],
+        /// `IPV6_MULTICAST_ALL`.
+        mc_all: bool = ?["mc_all"],
+        /// `IPV6_AUTOFLOWLABEL` was set.
+        autoflowlabel_set: bool = ?["autoflowlabel_set"],
+        /// `IPV6_DONTFRAG`.
+        dontfrag: bool = ?["dontfrag"],
+        /// `IPV6_FLOWINFO_SEND`.
+        sndflow: bool = ?["sndflow"],
     }
 }
 
@@ -113,6 +149,20 @@ kernel_struct! {
         linger2: i32 = ["linger2"],
         /// `TCP_SAVE_SYN`.
         save_syn: u8 = ["save_syn"],
+        /// Keys of `TCP_MD5SIG`.
+        md5sig_info: GuestVirt = ?["md5sig_info"],
+        /// Keys of `TCP_AO_ADD_KEY`, since 6.7.
+        ao_info: GuestVirt = ?["ao_info"],
+        /// `TCP_INQ`.
+        recvmsg_inq: bool = ?["recvmsg_inq"],
+        /// `TCP_THIN_LINEAR_TIMEOUTS`.
+        thin_lto: bool = ?["thin_lto"],
+        /// `TCP_TX_DELAY`.
+        tx_delay: u32 = ?["tcp_tx_delay"],
+        /// `TCP_FASTOPEN_CONNECT`.
+        fastopen_connect: bool = ?["fastopen_connect"],
+        /// `TCP_FASTOPEN_NO_COOKIE`.
+        fastopen_no_cookie: bool = ?["fastopen_no_cookie"],
     }
 }
 
@@ -129,8 +179,12 @@ kernel_struct! {
         reader_queue: Embedded<super::sk_buff::SkBuffHead<'k>> = ["reader_queue"],
         /// `UDP_CORK`, up to 5.10.
         corkflag: u32 = ?["corkflag"],
-        /// `UDP_GRO`, up to 6.5.
+        /// `UDP_GRO`, up to 6.5, as those that follow.
         gro_enabled: bool = ?["gro_enabled"],
+        /// `UDP_NO_CHECK6_TX`.
+        no_check6_tx: bool = ?["no_check6_tx"],
+        /// `UDP_NO_CHECK6_RX`.
+        no_check6_rx: bool = ?["no_check6_rx"],
         /// Bits of `UDP_FLAGS_*`, later.
         udp_flags: u64 = ?["udp_flags"],
     }
@@ -171,8 +225,20 @@ bitflags::bitflags! {
         const NODEFRAG = 1 << 17;
         /// `IP_BIND_ADDRESS_NO_PORT`.
         const BIND_ADDRESS_NO_PORT = 1 << 18;
+        /// `IPV6_MULTICAST_LOOP`, since 6.7, as those that follow.
+        const MC6_LOOP = 1 << 20;
+        /// `IPV6_RECVERR_RFC4884`.
+        const RECVERR6_RFC4884 = 1 << 21;
+        /// `IPV6_MULTICAST_ALL`.
+        const MC6_ALL = 1 << 22;
+        /// `IPV6_AUTOFLOWLABEL` was set.
+        const AUTOFLOWLABEL_SET = 1 << 23;
+        /// `IPV6_DONTFRAG`.
+        const DONTFRAG = 1 << 25;
         /// `IPV6_RECVERR`.
         const RECVERR6 = 1 << 26;
+        /// `IPV6_FLOWINFO_SEND`.
+        const SNDFLOW = 1 << 29;
         const _ = !0;
     }
 }
@@ -187,19 +253,34 @@ impl<'k> InetSock<'k> {
         Self::at(sock.kernel(), sock.addr())
     }
 
-    /// What is set of it, by the numbers of 6.6 and later.
+    /// What is set of it, by the numbers of 6.7 and later.
     ///
     /// # Errors
     ///
     /// Where guest memory cannot be read.
     pub fn options_set(&self) -> Result<InetFlags, KernelError> {
-        if let Some(flags) = self.inet_flags()? {
-            return Ok(InetFlags::from_bits_retain(flags));
+        let flags = match self.inet_flags()? {
+            Some(flags) => flags,
+            None => self.cmsg_flags()?.unwrap_or(0).into(),
+        };
+        let mut flags = InetFlags::from_bits_retain(flags);
+        // A field of its own is of a kernel that has no such bit.
+        if let Some(ipv6) = self.ipv6()? {
+            for (is_set, flag) in [
+                (ipv6.recverr()?, InetFlags::RECVERR6),
+                (ipv6.recverr_rfc4884()?, InetFlags::RECVERR6_RFC4884),
+                (ipv6.mc_loop()?, InetFlags::MC6_LOOP),
+                (ipv6.mc_all()?, InetFlags::MC6_ALL),
+                (ipv6.autoflowlabel_set()?, InetFlags::AUTOFLOWLABEL_SET),
+                (ipv6.dontfrag()?, InetFlags::DONTFRAG),
+                (ipv6.sndflow()?, InetFlags::SNDFLOW),
+            ] {
+                flags.set(flag, is_set.unwrap_or(flags.contains(flag)));
+            }
         }
-        let mut flags = InetFlags::from_bits_retain(self.cmsg_flags()?.unwrap_or(0).into());
-        let recverr6 = self.ipv6()?.map_or(Ok(None), |ipv6| ipv6.recverr())?;
         for (is_set, flag) in [
             (self.recverr()?, InetFlags::RECVERR),
+            (self.recverr_rfc4884()?, InetFlags::RECVERR_RFC4884),
             (self.freebind()?, InetFlags::FREEBIND),
             (self.transparent()?, InetFlags::TRANSPARENT),
             (self.mc_loop()?, InetFlags::MC_LOOP),
@@ -207,9 +288,8 @@ impl<'k> InetSock<'k> {
             (self.bind_address_no_port()?, InetFlags::BIND_ADDRESS_NO_PORT),
             (self.hdrincl()?, InetFlags::HDRINCL),
             (self.nodefrag()?, InetFlags::NODEFRAG),
-            (recverr6, InetFlags::RECVERR6),
         ] {
-            flags.set(flag, is_set.unwrap_or(false));
+            flags.set(flag, is_set.unwrap_or(flags.contains(flag)));
         }
         Ok(flags)
     }
@@ -236,5 +316,18 @@ impl UdpSock<'_> {
         // `UDP_FLAGS_GRO_ENABLED`
         let flag = self.udp_flags()?.unwrap_or(0) >> 3 & 1;
         Ok(flag == 1 || self.gro_enabled()?.unwrap_or(false))
+    }
+
+    /// Whether datagrams over IPv6 go or come without checksums: `UDP_NO_CHECK6_TX`,
+    /// `UDP_NO_CHECK6_RX`.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn omits_checksums(&self) -> Result<bool, KernelError> {
+        // `UDP_FLAGS_NO_CHECK6_TX`, `UDP_FLAGS_NO_CHECK6_RX`
+        let flags = self.udp_flags()?.unwrap_or(0) & 6;
+        let omits = |field: Option<bool>| field.unwrap_or(false);
+        Ok(flags != 0 || omits(self.no_check6_tx()?) || omits(self.no_check6_rx()?))
     }
 }

@@ -108,6 +108,10 @@ kernel_struct! {
         max_pacing_rate: u64 = ["sk_max_pacing_rate"],
         /// `SO_BUSY_POLL`, in microseconds.
         ll_usec: u32 = ?["sk_ll_usec"],
+        /// `SO_BUSY_POLL_BUDGET`, since 5.11.
+        busy_poll_budget: u16 = ?["sk_busy_poll_budget"],
+        /// Policies of `IP_XFRM_POLICY`, one for each direction.
+        policies: [u8; 16] = ?["sk_policy"],
         /// `SO_PREFER_BUSY_POLL`, since 5.11.
         prefer_busy_poll: bool = ?["sk_prefer_busy_poll"],
         /// `SO_RESERVE_MEM`, in bytes, since 5.16.

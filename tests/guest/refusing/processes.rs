@@ -57,6 +57,11 @@ pub const UNSUPPORTED: &[Case] = &[
         "has SysV semaphore adjustments to undo",
     ),
     (
+        "access to I/O ports (ioperm)",
+        "import ctypes; assert ctypes.CDLL(None).ioperm(0x80, 1, 1) == 0",
+        "may use I/O ports (ioperm, iopl)",
+    ),
+    (
         "a lease that is being broken",
         "signal.signal(signal.SIGIO, signal.SIG_IGN); x = open(F, 'w'); \
          fcntl.fcntl(x, 1024, fcntl.F_WRLCK); os.system(f'cat {F} & sleep 0.5')",
@@ -84,6 +89,18 @@ pub const UNSUPPORTED: &[Case] = &[
         "is a POSIX message queue",
     ),
     ("a descriptor of a namespace", "x = open('/proc/self/ns/net')", "is a namespace"),
+    (
+        "fanotify with marks that the kernel may drop (FAN_MARK_EVICTABLE)",
+        "import ctypes; l = ctypes.CDLL(None); x = l.fanotify_init(0, 0); \
+         assert l.fanotify_mark(x, 0x201, ctypes.c_uint64(2), -100, b'/var') == 0",
+        "FAN_MARK_EVICTABLE",
+    ),
+    (
+        "fanotify with what it ignores (FAN_MARK_IGNORE)",
+        "import ctypes; l = ctypes.CDLL(None); x = l.fanotify_init(0, 0); \
+         assert l.fanotify_mark(x, 0x441, ctypes.c_uint64(2), -100, b'/var') == 0",
+        "FAN_MARK_IGNORE",
+    ),
 ];
 
 /// The same for some kernels only.
@@ -91,19 +108,11 @@ pub const UNSUPPORTED_ON: &[(&[&str], Case)] = &[
     (
         &["6.1", "6.12", "7.2"],
         (
-            "fanotify with marks that the kernel may drop (FAN_MARK_EVICTABLE)",
-            "import ctypes; l = ctypes.CDLL(None); x = l.fanotify_init(0, 0); \
-             assert l.fanotify_mark(x, 0x201, ctypes.c_uint64(2), -100, b'/var') == 0",
-            "FAN_MARK_EVICTABLE",
-        ),
-    ),
-    (
-        &["6.1", "6.12", "7.2"],
-        (
-            "fanotify with what it ignores (FAN_MARK_IGNORE)",
-            "import ctypes; l = ctypes.CDLL(None); x = l.fanotify_init(0, 0); \
-             assert l.fanotify_mark(x, 0x441, ctypes.c_uint64(2), -100, b'/var') == 0",
-            "FAN_MARK_IGNORE",
+            "system calls that are dispatched to the program",
+            // PR_SET_SYSCALL_USER_DISPATCH: all but from below the middle
+            "import ctypes; l = ctypes.CDLL(None); \
+             assert l.prctl(59, 1, ctypes.c_ulong(0), ctypes.c_ulong(1 << 47), None) == 0",
+            "has its system calls dispatched",
         ),
     ),
     (

@@ -75,6 +75,27 @@ pub const UNSUPPORTED: &[Case] = &[
         "is a socket with TCP_DEFER_ACCEPT",
     ),
     (
+        "a socket over IPv6 with a limit of hops",
+        "x = socket.socket(socket.AF_INET6); x.setsockopt(41, 16, 5)",
+        "is a socket with IPV6_UNICAST_HOPS",
+    ),
+    (
+        "a socket over IPv6 whose multicasts do not come back to it",
+        "x = socket.socket(socket.AF_INET6, 2); x.setsockopt(41, 19, 0)",
+        "is a socket with IPV6_MULTICAST_LOOP",
+    ),
+    (
+        "a socket over IPv6 whose packets are not split",
+        "x = socket.socket(socket.AF_INET6, 2); x.setsockopt(41, 62, 1)",
+        "is a socket with IPV6_DONTFRAG",
+    ),
+    (
+        "a listening socket with keys (TCP_MD5SIG)",
+        "import struct; x = socket.create_server(('127.0.0.1', 0)); \
+         x.setsockopt(6, 14, struct.pack('HH4s120xBBHi80s', 2, 0, bytes([127, 0, 0, 1]), 0, 0, 3, 0, b'key'))",
+        "is a socket with keys of TCP_MD5SIG",
+    ),
+    (
         "a raw socket that holds packets",
         "x = socket.socket(socket.AF_INET, 3, 253); x.sendto(b'x', ('127.0.0.1', 0))",
         "is a socket with packets that were not received yet",

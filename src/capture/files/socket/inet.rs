@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::kernel::KernelError;
 use crate::linux::{InetConnectionSock, InetFlags, InetSock, Sock, Struct, TcpSock, UdpSock};
+use crate::memory::GuestVirt;
 use crate::snapshot::{InetSocket, SocketKind, SocketState, TcpOptions};
 
 use super::super::super::obstacle::Obstacles;
@@ -163,6 +164,10 @@ fn names(set: &[(bool, &'static str)]) -> Names {
     set.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| *name).collect()
 }
 
+fn is_there(pointer: Option<GuestVirt>) -> bool {
+    pointer.is_some_and(|pointer| !pointer.is_null())
+}
+
 /// What is set that no image of CRIU holds.
 fn in_no_image(sock: &Sock<'_>, inet: &InetSock<'_>) -> Result<Names, KernelError> {
     let flags = inet.options_set()?;
@@ -178,7 +183,8 @@ fn in_no_image(sock: &Sock<'_>, inet: &InetSock<'_>) -> Result<Names, KernelErro
         (!is_ipv6 && !flags.contains(InetFlags::MC_ALL), "IP_MULTICAST_ALL"),
         (inet.min_ttl()? != 0, "IP_MINTTL"),
         (inet.mc_ttl()? != 1, "IP_MULTICAST_TTL"),
-        (inet.pmtudisc()? > PMTUDISC_WANT, "IP_MTU_DISCOVER"),
+        (inet.pmtudisc()? != PMTUDISC_WANT, "IP_MTU_DISCOVER"),
+        (inet.local_port_range()?.unwrap_or(0) != 0, "IP_LOCAL_PORT_RANGE"),
         (inet.uc_index()? != 0, "IP_UNICAST_IF"),
         (inet.mc_index()? != 0, "IP_MULTICAST_IF"),
         (!inet.options()?.is_null(), "IP_OPTIONS"),
@@ -193,6 +199,23 @@ fn in_no_image(sock: &Sock<'_>, inet: &InetSock<'_>) -> Result<Names, KernelErro
             (!ipv6.mc_list()?.is_null(), "a membership (IPV6_JOIN_GROUP)"),
             (!ipv6.ac_list()?.is_null(), "a membership (IPV6_JOIN_ANYCAST)"),
             (!ipv6.options()?.is_null(), "headers to be sent (IPV6_RTHDR and the like)"),
+            // -1 in the nine bits that it has on some kernels.
+            (ipv6.hop_limit()? & 0x1ff != 0x1ff, "IPV6_UNICAST_HOPS"),
+            (ipv6.mcast_hops()? != 1, "IPV6_MULTICAST_HOPS"),
+            (ipv6.ucast_oif()? != 0, "IPV6_UNICAST_IF"),
+            (ipv6.mcast_oif()? != 0, "IPV6_MULTICAST_IF"),
+            (ipv6.pmtudisc()? != PMTUDISC_WANT, "IPV6_MTU_DISCOVER"),
+            (ipv6.frag_size()? != 0, "IPV6_MTU"),
+            (ipv6.srcprefs()? != 0, "IPV6_ADDR_PREFERENCES"),
+            (ipv6.min_hopcount()? != 0, "IPV6_MINHOPCOUNT"),
+            (ipv6.sticky_device()? != 0, "IPV6_PKTINFO"),
+            (is_there(ipv6.flow_labels()?), "labels of flows (IPV6_FLOWLABEL_MGR)"),
+            (flags.contains(InetFlags::RECVERR6_RFC4884), "IPV6_RECVERR_RFC4884"),
+            (!flags.contains(InetFlags::MC6_LOOP), "IPV6_MULTICAST_LOOP"),
+            (!flags.contains(InetFlags::MC6_ALL), "IPV6_MULTICAST_ALL"),
+            (flags.contains(InetFlags::AUTOFLOWLABEL_SET), "IPV6_AUTOFLOWLABEL"),
+            (flags.contains(InetFlags::DONTFRAG), "IPV6_DONTFRAG"),
+            (flags.contains(InetFlags::SNDFLOW), "IPV6_FLOWINFO_SEND"),
         ]);
     }
     let chooses = match sock.reuseport_cb()? {
@@ -227,6 +250,13 @@ fn tcp_in_no_image(sock: &Sock<'_>, tcp_close: bool) -> Result<Names, KernelErro
         (tcp.notsent_lowat()? != 0, "TCP_NOTSENT_LOWAT"),
         (tcp.linger2()? != 0, "TCP_LINGER2"),
         (tcp.save_syn()? != 0, "TCP_SAVE_SYN"),
+        (is_there(tcp.md5sig_info()?), "keys of TCP_MD5SIG"),
+        (is_there(tcp.ao_info()?), "keys of TCP-AO"),
+        (tcp.recvmsg_inq()?.unwrap_or(false), "TCP_INQ"),
+        (tcp.thin_lto()?.unwrap_or(false), "TCP_THIN_LINEAR_TIMEOUTS"),
+        (tcp.tx_delay()?.unwrap_or(0) != 0, "TCP_TX_DELAY"),
+        (tcp.fastopen_connect()?.unwrap_or(false), "TCP_FASTOPEN_CONNECT"),
+        (tcp.fastopen_no_cookie()?.unwrap_or(false), "TCP_FASTOPEN_NO_COOKIE"),
     ]))
 }
 
@@ -239,5 +269,6 @@ fn udp_in_no_image(sock: &Sock<'_>) -> Result<Names, KernelError> {
         (udp.encap_type()? != 0, "UDP_ENCAP"),
         (udp.gso_size()? != 0, "UDP_SEGMENT"),
         (udp.joins_datagrams()?, "UDP_GRO"),
+        (udp.omits_checksums()?, "UDP_NO_CHECK6_TX or UDP_NO_CHECK6_RX"),
     ]))
 }

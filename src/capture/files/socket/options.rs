@@ -121,6 +121,8 @@ fn in_no_image(sock: &Sock<'_>) -> Result<Vec<&'static str>, KernelError> {
         (sock.max_pacing_rate()? != u64::MAX, "SO_MAX_PACING_RATE"),
         (sock.ll_usec()?.unwrap_or(0) != 0, "SO_BUSY_POLL"),
         (sock.prefer_busy_poll()?.unwrap_or(false), "SO_PREFER_BUSY_POLL"),
+        (sock.busy_poll_budget()?.unwrap_or(0) != 0, "SO_BUSY_POLL_BUDGET"),
+        (sock.policies()?.is_some_and(|policies| policies != [0; 16]), "policies (IP_XFRM_POLICY)"),
         (sock.reserved_mem()?.unwrap_or(0) != 0, "SO_RESERVE_MEM"),
         (sock.passes_pidfd()?, "SO_PASSPIDFD"),
         // Only Unix sockets have it, and from the beginning.
