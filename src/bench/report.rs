@@ -5,7 +5,8 @@
 //!         └─ SuiteReport ─┬─ notes: VMs, what was pinned where
 //!                         └─ Section (a table, a plot) ── Point (a row)
 //!                                        ├─ Measured (a column): samples, summary, failures
-//!                                        └─ Ratio (a column)
+//!                                        ├─ Ratio (a column)
+//!                                        └─ Cost (a column)
 //! ```
 
 use serde::Serialize;
@@ -165,6 +166,24 @@ impl Section {
         }
         self
     }
+
+    /// Adds to each row what one more of its axis costs, by the medians of this row
+    /// and the one above. Where that stays the same the cost is linear.
+    #[must_use]
+    pub fn with_costs(mut self) -> Self {
+        for index in 1..self.points.len() {
+            let (above, rest) = self.points.split_at_mut(index);
+            let (above, point) = (&above[index - 1], &mut rest[0]);
+            let (Some(from), Some(to)) = (above.x, point.x) else { continue };
+            let cost = |measured: &Measured| {
+                let more = measured.summary?.median - above.median(&measured.contestant)?;
+                let name = format!("{}, each more", measured.contestant);
+                Some(Cost { name, value: more / (to - from) })
+            };
+            point.costs = point.measured.iter().filter_map(cost).collect();
+        }
+        self
+    }
 }
 
 /// One row of a table.
@@ -178,6 +197,8 @@ pub struct Point {
     pub measured: Vec<Measured>,
     /// What compares them.
     pub ratios: Vec<Ratio>,
+    /// What one more costs, since the row above.
+    pub costs: Vec<Cost>,
     /// Whether images that were saved in the same way restored.
     pub restored: Option<Restored>,
 }
@@ -206,6 +227,7 @@ impl Point {
             x,
             measured: outcomes.iter().filter(competes).map(measured).collect(),
             ratios: Vec::new(),
+            costs: Vec::new(),
             restored: None,
         }
     }
@@ -226,7 +248,14 @@ impl Point {
             measured
         });
         let measured = measured.collect();
-        Self { label: label.into(), x, measured, ratios: Vec::new(), restored: None }
+        Self {
+            label: label.into(),
+            x,
+            measured,
+            ratios: Vec::new(),
+            costs: Vec::new(),
+            restored: None,
+        }
     }
 
     /// The row, with what became of its images.
@@ -268,6 +297,15 @@ pub struct Ratio {
     /// Of what to what.
     pub name: String,
     /// The quotient.
+    pub value: f64,
+}
+
+/// What one more of something costs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// Whose, and of which figure.
+    pub name: String,
+    /// In the unit of the section.
     pub value: f64,
 }
 
@@ -317,6 +355,18 @@ pub(super) mod tests {
         assert!((to_criu - 0.22).abs() < 1e-9);
         assert_eq!((ours.as_str(), theirs.as_str()), ("ovmigrate / idle", "CRIU / idle"));
         assert!((slowdown - 1.1).abs() < 1e-9 && (slower - 2.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn costs_are_told_from_row_to_row() {
+        let mut section = sample();
+        section.points[0].x = Some(1.0);
+        section.points[1].x = Some(11.0);
+        let section = section.with_costs();
+        assert!(section.points[0].costs.is_empty());
+        let [ours, theirs] = &section.points[1].costs[..] else { panic!("two: {section:?}") };
+        assert_eq!(ours.name, "ovmigrate, each more");
+        assert!((ours.value - 0.0001).abs() < 1e-9 && (theirs.value - 0.003).abs() < 1e-9);
     }
 
     #[test]

@@ -80,14 +80,16 @@ fn bullets(text: &mut String, style: Style, lines: &[String]) {
 fn rows(section: &Section) -> Vec<Vec<String>> {
     let mut contestants: Vec<&str> = Vec::new();
     let mut ratios: Vec<&str> = Vec::new();
+    let mut costs: Vec<&str> = Vec::new();
     for point in &section.points {
         let names = point.measured.iter().map(|measured| measured.contestant.as_str());
         add_new(&mut contestants, names);
         add_new(&mut ratios, point.ratios.iter().map(|ratio| ratio.name.as_str()));
+        add_new(&mut costs, point.costs.iter().map(|cost| cost.name.as_str()));
     }
     let are_restored = section.points.iter().any(|point| point.restored.is_some());
     let mut head = vec![section.axis.clone()];
-    head.extend(contestants.iter().chain(&ratios).map(|name| (*name).to_owned()));
+    head.extend(contestants.iter().chain(&ratios).chain(&costs).map(|name| (*name).to_owned()));
     head.extend(are_restored.then(|| "restored".to_owned()));
     let mut rows = vec![head];
     for point in &section.points {
@@ -99,6 +101,10 @@ fn rows(section: &Section) -> Vec<Vec<String>> {
         row.extend(ratios.iter().map(|name| {
             let ratio = point.ratios.iter().find(|ratio| ratio.name == *name);
             ratio.map_or_else(String::new, |ratio| format!("{:.2}", ratio.value))
+        }));
+        row.extend(costs.iter().map(|name| {
+            let cost = point.costs.iter().find(|cost| cost.name == *name);
+            cost.map_or_else(String::new, |cost| number(section.unit.shown(cost.value)))
         }));
         row.extend(are_restored.then(|| fate(point)));
         rows.push(row);

@@ -86,7 +86,7 @@ fn counts(options: &Options, guest: &Guest, position: usize) -> Result<Section> 
         let x = Some(f64::from(*count));
         section.points.push(point(options, guest, &process, &count.to_string(), x)?);
     }
-    Ok(section.against_first())
+    Ok(section.against_first().with_costs())
 }
 
 /// Measures saves of a process, restores it once and ends it.
