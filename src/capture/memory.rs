@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::control::Target;
 use crate::kernel::KernelError;
-use crate::linux::{File, MmFlags, Struct, VmFlags, Vma as LinuxVma};
+use crate::linux::{File, MmSettings, Struct, VmFlags, Vma as LinuxVma};
 use crate::memory::PAGE_SIZE;
 use crate::snapshot::{Advice, Id, MappedFile, Mm, Protection, Vma, VmaFlags, VmaKind};
 
@@ -22,6 +22,18 @@ const UNSUPPORTED: &[(VmFlags, &str)] = &[
     (VmFlags::LOCKONFAULT, "is locked on fault"),
     (VmFlags::SHADOW_STACK, "is a shadow stack"),
     (VmFlags::SEALED, "is sealed (mseal)"),
+];
+/// Settings of a memory as a whole that no image holds.
+const UNSUPPORTED_SETTINGS: &[(MmSettings, &str)] = &[
+    (
+        MmSettings::THP_IF_ADVISED,
+        "it has huge pages only where it asked for them (PR_THP_DISABLE_EXCEPT_ADVISED)",
+    ),
+    (
+        MmSettings::DENIES_WRITE_EXEC,
+        "it may not make memory executable that was writable (PR_SET_MDWE)",
+    ),
+    (MmSettings::MERGES_PAGES, "it has all its equal pages merged (PR_SET_MEMORY_MERGE)"),
 ];
 /// Advice that stays with an area.
 const ADVICE: &[(VmFlags, Advice)] = &[
@@ -47,6 +59,11 @@ pub(super) fn read<'k>(
     let keys = mm.pkey_allocation_map()?.unwrap_or(0) & !1;
     obstacles.add_if(keys != 0, "it has protection keys (pkey_alloc)");
     obstacles.add_if(mm.def_flags()? & VmFlags::LOCKED.bits() != 0, "it has called mlockall()");
+    let settings = mm.settings()?;
+    for (setting, what) in UNSUPPORTED_SETTINGS {
+        obstacles.add_if(settings.contains(*setting), *what);
+    }
+    obstacles.add_if(mm.lam_mask()?.unwrap_or(0) != 0, "it has tagged addresses (LAM)");
     let swapped = mm.swapped_pages()?;
     obstacles.add_if(swapped != 0, format!("{swapped} pages of its memory are swapped out"));
     let exe = mm.exe_file()?.ok_or_else(|| missing("executable"))?;
@@ -77,7 +94,7 @@ pub(super) fn read<'k>(
         saved_auxv: mm.saved_auxv()?,
         exe: exe.unwrap_or(Id::new(0)),
         dumpable: target.leader().dumpable()?.ok_or_else(|| missing("memory"))?,
-        thp_disabled: mm.flags()?.contains(MmFlags::DISABLE_THP),
+        thp_disabled: settings.contains(MmSettings::THP_DISABLED),
         membarrier_state: mm.membarrier_state()?,
         vmas,
         pages: Vec::new(),

@@ -18,6 +18,7 @@ mod error;
 mod family;
 mod files;
 mod memory;
+mod not_kept;
 mod obstacle;
 mod pages;
 mod process;

@@ -11,7 +11,7 @@ use super::error::CaptureError;
 use super::obstacle::Obstacles;
 use super::seccomp::{self, Filters};
 use super::timers::{self, Now, PosixTimers};
-use super::{Context, confinement, signals, thread};
+use super::{Context, confinement, not_kept, signals, thread};
 
 /// `SCHED_DEADLINE` (`include/uapi/linux/sched.h`).
 const SCHED_DEADLINE: u32 = 6;
@@ -27,6 +27,8 @@ pub(super) fn survey(
     let leader = target.leader();
     namespaces(context, leader, obstacles)?;
     timers::survey(target, obstacles)?;
+    let reaps_itself = leader.signal_struct()?.autoreap()?.unwrap_or(false);
+    obstacles.add_if(reaps_itself, "nobody is to wait for it (CLONE_AUTOREAP)");
     for thread in target.threads()? {
         survey_thread(&thread, obstacles)?;
     }
@@ -43,31 +45,8 @@ fn survey_thread(thread: &Task<'_>, obstacles: &mut Obstacles) -> Result<(), Cap
     note(!thread.io_uring()?.is_null(), "uses io_uring");
     note(undoes_semaphores(thread)?, "has SysV semaphore adjustments to undo");
     note(thread.policy()? == SCHED_DEADLINE, "has a deadline scheduling policy");
-    in_no_image(thread, &mut note)?;
+    not_kept::survey(thread, &mut note)?;
     note(thread.user_regs()?.cs()? == USER32_CS, "runs 32-bit code");
-    Ok(())
-}
-
-/// What no version of CRIU keeps, where it is not the default.
-fn in_no_image(thread: &Task<'_>, note: &mut impl FnMut(bool, &str)) -> Result<(), CaptureError> {
-    // `PFA_SPEC_*` (`include/linux/sched.h`).
-    const SPECULATION: u64 = 0xf8;
-    // `SYSCALL_WORK_BIT_SYSCALL_USER_DISPATCH` (`include/linux/thread_info.h`).
-    const USER_DISPATCH: u64 = 1 << 5;
-    let dispatches = thread.syscall_work()?.unwrap_or(0) & USER_DISPATCH != 0;
-    let has_ports = thread.io_bitmap()?.is_some_and(|bitmap| !bitmap.is_null())
-        || thread.iopl()?.unwrap_or(0) != 0;
-    note(dispatches, "has its system calls dispatched (PR_SET_SYSCALL_USER_DISPATCH)");
-    note(has_ports, "may use I/O ports (ioperm, iopl)");
-    let io_priority = thread.io_context()?.map_or(Ok(0), |context| context.priority())?;
-    note(thread.personality()? != 0, "has a personality (setarch)");
-    note(io_priority != 0, "has an I/O priority (ionice)");
-    note(thread.sched_reset_on_fork()?, "resets its scheduling policy on fork");
-    note(thread.mempolicy()?.is_some_and(|policy| !policy.is_null()), "has a NUMA memory policy");
-    note(
-        thread.atomic_flags()? & SPECULATION != 0,
-        "has a speculation setting (PR_SET_SPECULATION_CTRL)",
-    );
     Ok(())
 }
 

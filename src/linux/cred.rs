@@ -39,6 +39,10 @@ kernel_struct! {
         cap_bset: u64 = ["cap_bset.val", "cap_bset"],
         /// Ambient capabilities.
         cap_ambient: u64 = ["cap_ambient.val", "cap_ambient"],
+        /// Keys of the process alone.
+        process_keyring: GuestVirt = ?["process_keyring"],
+        /// Keys of the thread alone.
+        thread_keyring: GuestVirt = ?["thread_keyring"],
         /// Supplementary groups.
         group_info: Ptr<GroupInfo<'k>> = ["group_info"],
         /// The user namespace that gives them meaning.

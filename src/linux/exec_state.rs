@@ -27,6 +27,6 @@ impl Task<'_> {
             return state.dumpable().map(Some);
         }
         let Some(mm) = self.mm()? else { return Ok(None) };
-        Ok(Some((mm.raw_flags()? & DUMPABLE_MASK) as u32))
+        Ok(Some((mm.flags()? & DUMPABLE_MASK) as u32))
     }
 }

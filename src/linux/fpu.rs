@@ -13,6 +13,9 @@ kernel_struct! {
         fpstate: Ptr<Fpstate<'k>> = ?["fpstate"],
         /// The XSAVE area itself, before.
         state: Raw = ?["state"],
+        /// Components that its process may use, one bit each, in its first thread;
+        /// since 5.16.
+        permitted: u64 = ?["perm.__state_perm"],
     }
 }
 

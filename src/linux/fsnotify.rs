@@ -22,6 +22,8 @@ const OF_INODE: u32 = 0;
 kernel_struct! {
     /// An instance of inotify, or a group of fanotify: `struct fsnotify_group`.
     pub struct FsnotifyGroup: "fsnotify_group" {
+        /// What kind of group it is.
+        ops: GuestVirt = ["ops"],
         /// What it watches.
         marks: Embedded<ListHead<'k>> = ["marks_list"],
         /// How many events wait to be read.
@@ -36,6 +38,10 @@ kernel_struct! {
 kernel_struct! {
     /// Something that is watched: `struct fsnotify_mark`.
     pub struct FsnotifyMark: "fsnotify_mark" {
+        /// The group that it belongs to.
+        group: Ptr<FsnotifyGroup<'k>> = ["group"],
+        /// The next mark of the same object.
+        next: GuestVirt = ["obj_list.next"],
         /// Its place among all of the group.
         group_list: Raw = ["g_list"],
         /// `IN_*`, and what the kernel adds.
@@ -53,6 +59,8 @@ kernel_struct! {
     /// All marks of an inode, a mount or a file system:
     /// `struct fsnotify_mark_connector`.
     pub struct FsnotifyMarkConnector: "fsnotify_mark_connector" {
+        /// The first of them, by its `next`.
+        first: GuestVirt = ["list.first"],
         /// What it is of: `FSNOTIFY_OBJ_TYPE_*`.
         kind: u32 = ["type"],
         /// The object, or up to 6.1 its member that links back.

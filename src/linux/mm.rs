@@ -14,17 +14,6 @@ use super::vma::Vma;
 /// `vm.max_map_count` is 65530; programs that need more ask for some millions.
 const MAX_VMAS: usize = 1 << 20;
 
-bitflags::bitflags! {
-    /// `MMF_*` in `include/linux/sched/coredump.h`, as far as they are looked
-    /// at.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct MmFlags: u64 {
-        /// `PR_SET_THP_DISABLE`.
-        const DISABLE_THP = 1 << 24;
-        const _ = !0;
-    }
-}
-
 kernel_struct! {
     /// A process's memory: `struct mm_struct`.
     pub struct Mm: "mm_struct" {
@@ -38,9 +27,13 @@ kernel_struct! {
         pgd: GuestVirt = ["pgd"],
         /// How many processes use it.
         mm_users: u32 = ["mm_users.counter"],
-        /// [`MmFlags`]; [`Task::dumpable`](super::Task::dumpable) was in its lowest
-        /// bits.
-        raw_flags: u64 = ["flags.__mm_flags", "flags"],
+        /// `MMF_*` bits, with [`Task::dumpable`](super::Task::dumpable) in the
+        /// lowest up to 7.1.
+        flags: u64 = ["flags.__mm_flags", "flags"],
+        /// The same where the kernel has a type for them, since 6.18.
+        typed_flags: u64 = ?["flags.__mm_flags"],
+        /// Writers of its areas, since 6.4.
+        lock_seq: Raw = ?["mm_lock_seq"],
         /// First address of the executable's code.
         start_code: u64 = ["start_code"],
         /// End of it.
@@ -84,6 +77,9 @@ kernel_struct! {
         total_vm: u64 = ["total_vm"],
         /// `VM_*` flags of new VMAs: `mlockall(MCL_FUTURE)`.
         def_flags: u64 = ["def_flags"],
+        /// Bits of addresses that the CPU passes over (`ARCH_ENABLE_TAGGED_ADDR`),
+        /// where kernels have that.
+        lam_mask: u64 = ?["context.lam_cr3_mask"],
         /// `MEMBARRIER_STATE_*`.
         membarrier_state: u32 = ["membarrier_state.counter"],
     }
@@ -223,15 +219,6 @@ impl<'k> Mm<'k> {
             free_from = end;
         }
         Ok(vmas)
-    }
-
-    /// The flags.
-    ///
-    /// # Errors
-    ///
-    /// Where guest memory cannot be read.
-    pub fn flags(&self) -> Result<MmFlags, KernelError> {
-        self.raw_flags().map(MmFlags::from_bits_retain)
     }
 
     /// The auxiliary vector up to its end mark, as (type, value) words.

@@ -14,6 +14,7 @@ mod cgroup;
 mod children;
 mod cpu;
 mod cred;
+mod dnotify;
 mod eventfd;
 mod eventpoll;
 mod exec_state;
@@ -28,6 +29,7 @@ mod list;
 mod lsm;
 mod maple_tree;
 mod mm;
+mod mm_flags;
 mod mount;
 mod namespace;
 mod nsproxy;
@@ -75,6 +77,7 @@ pub use cgroup::{
 };
 pub use cpu::{FpuStateConfig, user_xsave_size};
 pub use cred::{Cred, GroupInfo};
+pub use dnotify::{DnotifyMark, DnotifyStruct};
 pub use eventfd::EventfdCtx;
 pub use eventpoll::{Epitem, EppollEntry, Eventpoll};
 pub use exec_state::TaskExecState;
@@ -88,7 +91,8 @@ pub use landlock::LandlockCred;
 pub use list::{ListHead, MAX_ENTRIES};
 pub use lsm::{LsmBlobSizes, SelinuxState, is_selinux_on};
 pub use maple_tree::MapleTree;
-pub use mm::{Mm, MmFlags, MmRssStat, VdsoImage};
+pub use mm::{Mm, MmRssStat, VdsoImage};
+pub use mm_flags::MmSettings;
 pub use mount::{Mount, VfsMount};
 pub use namespace::{
     CgroupNamespace, IpcNamespace, MntNamespace, NetNamespace, NsCommon, PidNamespace,
@@ -107,7 +111,7 @@ pub use pt_regs::PtRegs;
 pub use pte_marker::PteMarker;
 pub use rbtree::{RbNode, RbRoot};
 pub use restart_block::{RestartBlock, RestartedCall};
-pub use sched::{CallSingleNode, CpuInfo, Rq};
+pub use sched::{CallSingleNode, CpuInfo, Rq, UclampSe};
 pub use seccomp::SeccompFilter;
 pub use settle::settled;
 pub use shmem::{HugetlbfsInodeInfo, ShmemInodeInfo, unlinked_files};
@@ -121,6 +125,7 @@ pub use socket::{
 };
 pub use symbols::{DECLARATIONS, symbol};
 pub use task::{SemUndoList, Task, TaskFlags, TaskState};
+pub use thread_info::FaultingInstructions;
 pub use timekeeping::{Timekeeper, TkData};
 pub use timerfd::TimerfdCtx;
 pub use tty::{

@@ -25,14 +25,23 @@ namespaces! {
     IpcNamespace: "ipc_namespace",
     /// A mount namespace: `struct mnt_namespace`.
     MntNamespace: "mnt_namespace",
-    /// A network namespace: `struct net`.
-    NetNamespace: "net",
     /// A cgroup namespace: `struct cgroup_namespace`.
     CgroupNamespace: "cgroup_namespace",
     /// A PID namespace: `struct pid_namespace`.
     PidNamespace: "pid_namespace",
     /// A user namespace: `struct user_namespace`.
     UserNamespace: "user_namespace",
+}
+
+kernel_struct! {
+    /// A network namespace: `struct net`.
+    pub struct NetNamespace: "net" {
+        /// What all kinds of namespace have.
+        ns: Embedded<NsCommon<'k>> = ["ns"],
+        /// Whether a socket that did not say so looks for another route when
+        /// packets are lost (`net.core.txrehash`), since 6.0.
+        txrehash: u8 = ?["core.sysctl_txrehash"],
+    }
 }
 
 kernel_struct! {

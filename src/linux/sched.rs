@@ -29,6 +29,14 @@ kernel_struct! {
 }
 
 kernel_struct! {
+    /// A limit of how much of a CPU a thread counts for: `struct uclamp_se`.
+    (optional) pub struct UclampSe: "uclamp_se" {
+        /// Whether it was asked for (`sched_setattr()`).
+        user_defined: bool = ["user_defined"],
+    }
+}
+
+kernel_struct! {
     /// What the kernel found out about a CPU: `struct cpuinfo_x86`.
     pub struct CpuInfo: "cpuinfo_x86" {
         /// The ID of its local APIC, which interrupts are addressed to.

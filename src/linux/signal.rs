@@ -37,6 +37,8 @@ kernel_struct! {
         pids: Raw = ["pids"],
         /// Whether orphaned descendants become its children.
         is_child_subreaper: bool = ["is_child_subreaper"],
+        /// Whether nobody waits for it (`CLONE_AUTOREAP`), since 7.1.
+        autoreap: bool = ?["autoreap"],
         /// `ITIMER_REAL`.
         real_timer: Embedded<Hrtimer<'k>> = ["real_timer"],
         /// Its interval in nanoseconds.

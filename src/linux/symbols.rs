@@ -60,6 +60,8 @@ pub static DECLARATIONS: Declarations = Declarations {
         FsnotifyMark::declaration(),
         FsnotifyMarkConnector::declaration(),
         InotifyInodeMark::declaration(),
+        DnotifyMark::declaration(),
+        DnotifyStruct::declaration(),
         RbRoot::declaration(),
         RbNode::declaration(),
         PipeInodeInfo::declaration(),
@@ -180,6 +182,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         RestartBlock::declaration(),
         IoContext::declaration(),
         Rq::declaration(),
+        UclampSe::declaration(),
         CpuInfo::declaration(),
         FpuStateConfig::declaration(),
         CallSingleNode::declaration(),
@@ -231,6 +234,8 @@ pub static DECLARATIONS: Declarations = Declarations {
         optional(&["console_fops"]),
         optional(&["hung_up_tty_fops"]),
         optional(&["ptmx_fops"]),
+        // What tells the marks of `F_NOTIFY` from others: `fsnotify_group.ops`.
+        optional(&["dnotify_fsnotify_ops"]),
         // What a socket of packets sends by (`packet_sock.xmit`), in older kernels.
         optional(&["packet_direct_xmit"]),
         // What tells an end of a pseudoterminal from other terminals: `tty_struct.ops`.

@@ -14,11 +14,11 @@ use super::nsproxy::NsProxy;
 use super::path::FsStruct;
 use super::pid::Pid;
 use super::restart_block::RestartBlock;
-use super::sched::CallSingleNode;
+use super::sched::{CallSingleNode, UclampSe};
 use super::seccomp::SeccompFilter;
 use super::settle::settled;
 use super::signal::{SigPending, Sighand, SignalStruct};
-use super::view::{Embedded, Ptr, Raw, Struct};
+use super::view::{Array, Embedded, Ptr, Raw, Struct};
 
 bitflags::bitflags! {
     /// What a thread is doing, for the scheduler: `TASK_*` in
@@ -85,6 +85,10 @@ bitflags::bitflags! {
         const EXITING = 0x4;
         /// A user-mode helper of the kernel's (`PF_IO_WORKER` and the like).
         const IO_WORKER = 0x10;
+        /// It chose what becomes of it when memory fails (`PR_MCE_KILL`).
+        const MCE_PROCESS = 0x80;
+        /// Its writes are throttled by its own device alone (`PR_SET_IO_FLUSHER`).
+        const LOCAL_THROTTLE = 0x0010_0000;
         /// A kernel thread.
         const KTHREAD = 0x0020_0000;
         const _ = !0;
@@ -219,6 +223,14 @@ kernel_struct! {
         sched_reset_on_fork: bool = ["sched_reset_on_fork"],
         /// How its block I/O is treated, once it did some.
         io_context: Ptr<IoContext<'k>> = ["io_context"],
+        /// What keeps it from sharing a core with others (`PR_SCHED_CORE`), since
+        /// 5.14, where kernels have it.
+        core_cookie: u64 = ?["core_cookie"],
+        /// Least and most use of a CPU that it asked for (`sched_setattr()`), where
+        /// kernels have it.
+        uclamp_requests: Array<UclampSe<'k>> = ?["uclamp_req"],
+        /// Whether it asked for a slice of its own (`sched_setattr()`), since 6.12.
+        custom_slice: bool = ?["se.custom_slice"],
         /// The NUMA nodes it prefers (`set_mempolicy()`), where kernels have any.
         mempolicy: GuestVirt = ?["mempolicy"],
         /// CPUs the thread may run on.

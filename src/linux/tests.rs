@@ -215,7 +215,10 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
         let _ = context.in_flight();
         let _ = context.frames();
     }
+    let _ = mm.settings();
+    let _ = File::at(kernel, at)?.notifies();
     let _ = task.comm();
+    let _ = task.faulting_instructions();
     let _ = task.state_letter();
     let _ = task.xsave_area();
     let _ = task.user_regs().map(|regs| regs.cs());

@@ -16,6 +16,18 @@ const OR: u8 = 0x80;
 /// means nothing (`alternatives_smp_unlock()` in `arch/x86/kernel/alternative.c`).
 const UNLOCKED: u8 = 0x3e;
 
+/// `_TIF_SIGPENDING` where flags have the numbers of all architectures.
+const GENERIC_SIGPENDING: u64 = 1 << 1;
+
+/// Instructions that end a thread by `SIGSEGV`, as it or its parent asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FaultingInstructions {
+    /// `CPUID` (`ARCH_SET_CPUID`).
+    pub cpuid: bool,
+    /// `RDTSC` and `RDTSCP` (`PR_SET_TSC`).
+    pub rdtsc: bool,
+}
+
 impl Task<'_> {
     /// `_TIF_SIGPENDING`, the bit of [`thread_info_flags`](Self::thread_info_flags)
     /// that makes a thread look at its signals.
@@ -39,6 +51,22 @@ impl Task<'_> {
             addr: code_addr,
             why: "its code does not set a flag of struct thread_info".into(),
         })
+    }
+
+    /// Which instructions it must not use.
+    ///
+    /// # Errors
+    ///
+    /// As [`tif_sigpending`](Self::tif_sigpending), by which the numbers of
+    /// `TIF_NOCPUID` and `TIF_NOTSC` are told.
+    pub fn faulting_instructions(&self) -> Result<FaultingInstructions, KernelError> {
+        let flags = self.thread_info_flags()?;
+        let (nocpuid, notsc) = match self.tif_sigpending()? {
+            GENERIC_SIGPENDING => (20, 21),
+            _ => (15, 16),
+        };
+        let has = |bit: u32| flags >> bit & 1 != 0;
+        Ok(FaultingInstructions { cpuid: has(nocpuid), rdtsc: has(notsc) })
     }
 }
 

@@ -186,7 +186,7 @@ const UNSUPPORTED: &[Case] = &[
 ];
 
 /// The same for some kernels only.
-const UNSUPPORTED_ON: [(&[&str], Case); 5] = [
+const UNSUPPORTED_ON: &[(&[&str], Case)] = &[
     (
         &["6.1", "6.12", "7.2"],
         (
@@ -213,6 +213,14 @@ const UNSUPPORTED_ON: [(&[&str], Case); 5] = [
              x = l.syscall(444, ctypes.byref(ctypes.c_uint64(1 << 12)), ctypes.c_size_t(8), 0); \
              assert x > 0 and l.syscall(446, x, 0) == 0; os.close(x)",
             "is restricted by Landlock",
+        ),
+    ),
+    (
+        &["6.1", "6.12", "7.2"],
+        (
+            "a socket that looks for no other route (SO_TXREHASH)",
+            "x = socket.socket(socket.AF_INET6); x.setsockopt(1, 74, 0)",
+            "is a socket with SO_TXREHASH",
         ),
     ),
     (
@@ -364,6 +372,29 @@ fn check_and_a_dry_run_list_all_of_it() {
     let said = ovmigrate(["check", "--domain", guests.source.name, "--pid", &pid]).stdout();
     assert!(said.contains("can be saved"), "{said}");
     assert_eq!(fine.states(), "S");
+}
+
+#[test]
+fn a_child_that_nobody_is_to_wait_for_is_refused() {
+    let guests = guests();
+    // clone3(CLONE_AUTOREAP)
+    let statement = "import ctypes, struct; x = struct.pack('8Q', 1 << 34, 0, 0, 0, 0, 0, 0, 0); \
+                     y = ctypes.CDLL(None).syscall(435, x, ctypes.c_size_t(64)); assert y >= 0\n\
+                     while y == 0: signal.pause()";
+    let state = "a child that nobody is to wait for (CLONE_AUTOREAP)";
+    if TestKernel::chosen().release != "7.2" {
+        let job = spawn(&guests, statement);
+        job.wait_for_end();
+        assert!(job.log().contains("AssertionError"), "{}", job.log());
+        unknown(&[state]);
+        return;
+    }
+    let job = start(&guests, statement);
+    let message = guests.save(job.pid, &[]).failure();
+    let name = "nobody is to wait for it (CLONE_AUTOREAP)";
+    assert!(message.contains(name), "{message}");
+    job.ask();
+    refused(state, name);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Files that are opened again by their path.
 
 use crate::kernel::KernelError;
-use crate::linux::{Dentry, File, Inode, Path, ResolvedPath, Struct};
+use crate::linux::{Dentry, File, Inode, Path, ResolvedPath, Struct, settled};
 use crate::snapshot::{FilePath, GhostFile, Id, KernelString, OpenFileKind};
 
 use super::super::error::CaptureError;
@@ -74,6 +74,11 @@ impl<'k> Files<'k> {
         obstacles: &mut Obstacles,
     ) -> Result<Option<OpenFileKind>, CaptureError> {
         let how = if file.flags()? & O_PATH != 0 { How::FoundOnly } else { How::Opened(*file) };
+        if settled(|| file.notifies())? {
+            obstacles.add(format!(
+                "{holder} is a directory whose changes are told by a signal (F_NOTIFY)"
+            ));
+        }
         let path = self.resolved(&file.path()?, how, holder, obstacles)?;
         let pos = file.pos()?;
         Ok(path.map(|path| OpenFileKind::Path { path, pos }))

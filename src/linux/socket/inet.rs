@@ -37,6 +37,9 @@ kernel_struct! {
         inet_flags: u64 = ?["inet_flags"],
         /// Before: what comes with messages, with the first nine of these bits.
         cmsg_flags: u16 = ?["cmsg_flags"],
+        /// Labels of `IPV6_FLOWLABEL_MGR`, on 6.12 and later; before, see
+        /// [`Ipv6Pinfo::flow_labels`].
+        flow_labels: GuestVirt = ?["ipv6_fl_list"],
         /// `IP_LOCAL_PORT_RANGE`, since 6.3.
         local_port_range: u32 = ?["local_port_range"],
         /// `IP_RECVERR`, up to 6.5, as all that follow.
@@ -91,7 +94,8 @@ kernel_struct! {
         min_hopcount: u8 = ["min_hopcount"],
         /// The device of `IPV6_PKTINFO`.
         sticky_device: i32 = ["sticky_pktinfo.ipi6_ifindex"],
-        /// Labels of `IPV6_FLOWLABEL_MGR`, where the socket itself has them.
+        /// Labels of `IPV6_FLOWLABEL_MGR`, up to 6.1; later, see
+        /// [`InetSock::flow_labels`].
         flow_labels: GuestVirt = ?["ipv6_fl_list"],
         /// `IPV6_RECVERR`, up to 6.5, as what follows up to 6.6.
         recverr: bool = ?["recverr"],
@@ -141,6 +145,10 @@ kernel_struct! {
         keepalive_intvl: u32 = ["keepalive_intvl"],
         /// `TCP_KEEPCNT`; 0 for the system's default.
         keepalive_probes: u8 = ["keepalive_probes"],
+        /// `TCP_WINDOW_CLAMP`, or the size that a connection has found.
+        window_clamp: u32 = ["window_clamp"],
+        /// Number of the next byte to be sent; 0 where it never was connected.
+        write_seq: u32 = ["write_seq"],
         /// `TCP_MAXSEG`.
         user_mss: u16 = ["rx_opt.user_mss"],
         /// `TCP_NOTSENT_LOWAT`.

@@ -116,6 +116,8 @@ kernel_struct! {
         prefer_busy_poll: bool = ?["sk_prefer_busy_poll"],
         /// `SO_RESERVE_MEM`, in bytes, since 5.16.
         reserved_mem: u32 = ?["sk_reserved_mem"],
+        /// `SO_TXREHASH` of TCP, since 6.0; 255 where it was not set.
+        txrehash: u8 = ?["sk_txrehash"],
         /// A clock that timestamps are of. It came with 5.14, as
         /// `SO_BUF_LOCK` did.
         bind_phc: i32 = ?["sk_bind_phc"],

@@ -62,6 +62,34 @@ pub const UNSUPPORTED: &[Case] = &[
         "may use I/O ports (ioperm, iopl)",
     ),
     (
+        "a time-stamp counter that may not be read (PR_SET_TSC)",
+        "import ctypes; assert ctypes.CDLL(None).prctl(26, 2) == 0",
+        "may not read the time-stamp counter (PR_SET_TSC)",
+    ),
+    (
+        "a choice of what happens when memory fails (PR_MCE_KILL)",
+        // PR_MCE_KILL_SET, PR_MCE_KILL_EARLY
+        "import ctypes; assert ctypes.CDLL(None).prctl(33, 1, 1, 0, 0) == 0",
+        "chose what becomes of it when memory fails (PR_MCE_KILL)",
+    ),
+    (
+        "a process that serves a device (PR_SET_IO_FLUSHER)",
+        "import ctypes; assert ctypes.CDLL(None).prctl(57, 1, 0, 0, 0) == 0",
+        "serves a device (PR_SET_IO_FLUSHER)",
+    ),
+    (
+        "keys of a process",
+        // keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_PROCESS_KEYRING, make it)
+        "import ctypes; assert ctypes.CDLL(None).syscall(250, 0, -2, 1) > 0",
+        "has keys of its own (keyctl)",
+    ),
+    (
+        "a directory whose changes are told by a signal (F_NOTIFY)",
+        "os.mkdir(F); y = os.open(F, os.O_RDONLY); x = os.open(F, os.O_RDONLY); os.close(y); \
+         fcntl.fcntl(x, fcntl.F_NOTIFY, fcntl.DN_CREATE)",
+        "is a directory whose changes are told by a signal (F_NOTIFY)",
+    ),
+    (
         "a lease that is being broken",
         "signal.signal(signal.SIGIO, signal.SIG_IGN); x = open(F, 'w'); \
          fcntl.fcntl(x, 1024, fcntl.F_WRLCK); os.system(f'cat {F} & sleep 0.5')",
@@ -129,6 +157,54 @@ pub const UNSUPPORTED_ON: &[(&[&str], Case)] = &[
             "secret memory",
             "import ctypes; assert ctypes.CDLL(None).syscall(447, 0) > 0",
             "is secret memory",
+        ),
+    ),
+    (
+        &["6.12", "7.2"],
+        (
+            "memory that may not come to be executable (PR_SET_MDWE)",
+            "import ctypes; assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0",
+            "may not make memory executable that was writable (PR_SET_MDWE)",
+        ),
+    ),
+    (
+        &["6.12", "7.2"],
+        (
+            "equal pages that are merged (PR_SET_MEMORY_MERGE)",
+            "import ctypes; assert ctypes.CDLL(None).prctl(67, 1, 0, 0, 0) == 0",
+            "has all its equal pages merged (PR_SET_MEMORY_MERGE)",
+        ),
+    ),
+    (
+        &["6.12", "7.2"],
+        (
+            "a time slice of its own",
+            // sched_setattr(): SCHED_OTHER, 5 ms. Older kernels take it and do nothing.
+            "import ctypes, platform, struct; \
+             assert tuple(map(int, platform.release().split('.')[:2])) >= (6, 12); \
+             x = struct.pack('IIQiIQQQ', 48, 0, 0, 0, 0, 5000000, 0, 0); \
+             assert ctypes.CDLL(None).syscall(314, 0, x, 0) == 0",
+            "has a time slice of its own (sched_setattr)",
+        ),
+    ),
+    (
+        &["7.2"],
+        (
+            "limits of utilisation (uclamp)",
+            // sched_setattr() with SCHED_FLAG_KEEP_ALL and SCHED_FLAG_UTIL_CLAMP_MIN
+            "import ctypes, struct; \
+             x = struct.pack('IIQiIQQQII', 56, 0, 0x38, 0, 0, 0, 0, 0, 100, 0); \
+             assert ctypes.CDLL(None).syscall(314, 0, x, 0) == 0",
+            "has limits of utilisation (uclamp)",
+        ),
+    ),
+    (
+        &["7.2"],
+        (
+            "huge pages only where they were asked for",
+            // PR_THP_DISABLE_EXCEPT_ADVISED
+            "import ctypes; assert ctypes.CDLL(None).prctl(41, 1, 2, 0, 0) == 0",
+            "it has huge pages only where it asked for them (PR_THP_DISABLE_EXCEPT_ADVISED)",
         ),
     ),
 ];

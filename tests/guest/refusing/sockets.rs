@@ -243,4 +243,16 @@ pub const UNSUPPORTED: &[Case] = &[
          c and a.recv(1, socket.MSG_PEEK)",
         "a descriptor in flight that process",
     ),
+    (
+        "TCP_WINDOW_CLAMP",
+        "l = socket.socket(); l.setsockopt(6, 10, 8192); l.listen()",
+        "is a socket with TCP_WINDOW_CLAMP",
+    ),
+    (
+        "labels of flows",
+        // IPV6_FLOWLABEL_MGR: IPV6_FL_A_GET, IPV6_FL_S_ANY, IPV6_FL_F_CREATE
+        "import struct; s = socket.socket(socket.AF_INET6, 2); s.setsockopt(41, 32, \
+         struct.pack('!15xB4xBB2s8x', 1, 0, 255, b'\\1\\0'))",
+        "is a socket with labels of flows (IPV6_FLOWLABEL_MGR)",
+    ),
 ];

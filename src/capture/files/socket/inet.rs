@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::kernel::KernelError;
-use crate::linux::{InetConnectionSock, InetFlags, InetSock, Sock, Struct, TcpSock, UdpSock};
+use crate::linux::{
+    InetConnectionSock, InetFlags, InetSock, NetNamespace, Sock, Struct, TcpSock, UdpSock,
+};
 use crate::memory::GuestVirt;
 use crate::snapshot::{InetSocket, SocketKind, SocketState, TcpOptions};
 
@@ -209,7 +211,10 @@ fn in_no_image(sock: &Sock<'_>, inet: &InetSock<'_>) -> Result<Names, KernelErro
             (ipv6.srcprefs()? != 0, "IPV6_ADDR_PREFERENCES"),
             (ipv6.min_hopcount()? != 0, "IPV6_MINHOPCOUNT"),
             (ipv6.sticky_device()? != 0, "IPV6_PKTINFO"),
-            (is_there(ipv6.flow_labels()?), "labels of flows (IPV6_FLOWLABEL_MGR)"),
+            (
+                is_there(inet.flow_labels()?) || is_there(ipv6.flow_labels()?),
+                "labels of flows (IPV6_FLOWLABEL_MGR)",
+            ),
             (flags.contains(InetFlags::RECVERR6_RFC4884), "IPV6_RECVERR_RFC4884"),
             (!flags.contains(InetFlags::MC6_LOOP), "IPV6_MULTICAST_LOOP"),
             (!flags.contains(InetFlags::MC6_ALL), "IPV6_MULTICAST_ALL"),
@@ -229,6 +234,9 @@ fn in_no_image(sock: &Sock<'_>, inet: &InetSock<'_>) -> Result<Names, KernelErro
 fn tcp_in_no_image(sock: &Sock<'_>, tcp_close: bool) -> Result<Names, KernelError> {
     let connections = InetConnectionSock::at(sock.kernel(), sock.addr())?;
     let tcp = TcpSock::at(sock.kernel(), sock.addr())?;
+    // `SO_RCVLOWAT` sets it as well, and again when it is restored
+    // (`tcp_set_rcvlowat()`, `net/ipv4/tcp.c`), and so does a connection.
+    let was_set = sock.rcvlowat()? <= 1 && tcp.write_seq()? == 0;
     // They do not come back, as those that were accepted do not.
     let is_listening = sock.state()? == SocketState::LISTEN && !tcp_close;
     Ok(names(&[
@@ -246,7 +254,9 @@ fn tcp_in_no_image(sock: &Sock<'_>, tcp_close: bool) -> Result<Names, KernelErro
         (connections.syn_retries()? != 0, "TCP_SYNCNT"),
         (connections.ca_setsockopt()?, "TCP_CONGESTION"),
         (!connections.ulp()?.is_null(), "TCP_ULP"),
+        (rehashes_otherwise(sock)?, "SO_TXREHASH"),
         (tcp.user_mss()? != 0, "TCP_MAXSEG"),
+        (was_set && tcp.window_clamp()? != 0, "TCP_WINDOW_CLAMP"),
         (tcp.notsent_lowat()? != 0, "TCP_NOTSENT_LOWAT"),
         (tcp.linger2()? != 0, "TCP_LINGER2"),
         (tcp.save_syn()? != 0, "TCP_SAVE_SYN"),
@@ -258,6 +268,16 @@ fn tcp_in_no_image(sock: &Sock<'_>, tcp_close: bool) -> Result<Names, KernelErro
         (tcp.fastopen_connect()?.unwrap_or(false), "TCP_FASTOPEN_CONNECT"),
         (tcp.fastopen_no_cookie()?.unwrap_or(false), "TCP_FASTOPEN_NO_COOKIE"),
     ]))
+}
+
+/// Whether a socket was told to look for another route, or not to, unlike others.
+fn rehashes_otherwise(sock: &Sock<'_>) -> Result<bool, KernelError> {
+    // `SOCK_TXREHASH_DEFAULT` (`include/uapi/linux/socket.h`), for which a socket
+    // that listens or connects gets what is usual (`inet_listen()`).
+    const UNSET: u8 = u8::MAX;
+    let Some(own) = sock.txrehash()?.filter(|own| *own != UNSET) else { return Ok(false) };
+    let usual = NetNamespace::at(sock.kernel(), sock.net()?)?.txrehash()?;
+    Ok(usual.is_some_and(|usual| usual != own))
 }
 
 fn udp_in_no_image(sock: &Sock<'_>) -> Result<Names, KernelError> {
