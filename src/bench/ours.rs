@@ -202,6 +202,7 @@ mod tests {
             threads: 2,
             page_bytes: 4096,
             pages: PagesReport { private: 4096, ..PagesReport::default() },
+            not_kept: Vec::new(),
             page_rate: Some(1.5),
             memory: Access::Mapped,
             sink: SinkReport { files: 3, bytes: 9, pages_io: Some(PagesIo::Direct) },

@@ -23,6 +23,7 @@ mod obstacle;
 mod pages;
 mod process;
 mod registers;
+mod remark;
 mod seccomp;
 mod sharing;
 mod signals;
@@ -45,6 +46,7 @@ use crate::snapshot::{Clocks, FdTable, FsContext, Id, Mm, SigHand, Snapshot};
 pub use error::CaptureError;
 pub use obstacle::Obstacle;
 pub use pages::{MemoryPages, PageChange, PagePlan, PageRun, plan_pages};
+pub use remark::{Remark, remarks};
 
 use budget::Budget;
 use cgroups::Cgroups;

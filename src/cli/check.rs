@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use ovmigrate::attach::Attachment;
-use ovmigrate::capture::{Obstacle, survey};
+use ovmigrate::capture::{Obstacle, Remark, remarks, survey};
 use ovmigrate::control::{Target, Tree};
 use ovmigrate::criu::Need;
 use ovmigrate::memory::Access;
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::AttachArgs;
 use super::output::{escaped, print, print_json};
+use super::remark::add_remarks;
 use super::state::StateArgs;
 
 /// List all that stands in the way of saving, of host, VM and process.
@@ -47,6 +48,8 @@ struct Findings {
     memory: Access,
     kernel: String,
     obstacles: Vec<Obstacle>,
+    /// What a save does not keep.
+    not_kept: Vec<Remark>,
     /// What the version of CRIU that is named would lose.
     losses: Vec<Need>,
 }
@@ -66,10 +69,11 @@ pub fn check(
     state: &StateArgs,
     json: bool,
 ) -> Result<()> {
-    let (mut obstacles, mut losses) = (Vec::new(), Vec::new());
+    let (mut obstacles, mut not_kept, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(pid) = pid {
         let tree = Tree::of(Target::find(&attachment.kernel, pid)?)?;
         obstacles = survey(&tree, state.limits())?;
+        not_kept = remarks(&tree)?;
         if let Some(version) = state.for_criu {
             attachment.domain.claim()?;
             losses = save::losses(attachment, &tree, state.limits(), version)?;
@@ -81,6 +85,7 @@ pub fn check(
         memory: attachment.report.access,
         kernel: attachment.kernel.release().to_owned(),
         obstacles,
+        not_kept,
         losses,
     };
     if json {
@@ -96,7 +101,7 @@ pub fn check(
 }
 
 fn tell(findings: &Findings, pid: Option<i32>) -> Result<()> {
-    let Findings { domain, qemu_pid, memory, kernel, obstacles, losses } = findings;
+    let Findings { domain, qemu_pid, memory, kernel, obstacles, not_kept, losses } = findings;
     let mut text = format!(
         "host: QEMU process {qemu_pid} of {domain} answers; the VM is read from {memory}\n\
          vm: Linux {} is understood\n",
@@ -112,5 +117,6 @@ fn tell(findings: &Findings, pid: Option<i32>) -> Result<()> {
     if let (Some(pid), [], []) = (pid, obstacles.as_slice(), losses.as_slice()) {
         text.push_str(&format!("process {pid} can be saved\n"));
     }
+    add_remarks(&mut text, not_kept);
     print(&text)
 }

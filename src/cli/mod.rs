@@ -13,6 +13,7 @@ mod inspect;
 mod output;
 mod profile;
 mod ps;
+mod remark;
 mod restore;
 mod save;
 mod signal;

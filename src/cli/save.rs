@@ -16,6 +16,7 @@ use super::AttachArgs;
 use super::check::check;
 use super::effort::EffortArgs;
 use super::output::{escaped, milliseconds, print, print_json};
+use super::remark::add_remarks;
 use super::state::StateArgs;
 
 /// Save a process and its descendants as images that criu restore accepts.
@@ -155,7 +156,7 @@ impl Save {
             1 => " and 1 descendant".to_owned(),
             others => format!(" and {others} descendants"),
         };
-        print(&format!(
+        let mut text = format!(
             "process {pid} ({}){others} saved in {}: {}, {} of pages from {memory}\n\
              frozen for {}, the VM stood still for {}; {}\n",
             escaped(comm),
@@ -165,7 +166,9 @@ impl Save {
             milliseconds(durations.frozen),
             milliseconds(vm_paused.total),
             self.fate(report),
-        ))
+        );
+        add_remarks(&mut text, &report.not_kept);
+        print(&text)
     }
 
     /// What has become of the processes.

@@ -38,6 +38,16 @@ impl MmSettings {
 }
 
 impl Mm<'_> {
+    /// What a core dump holds of it: the bits of `/proc/PID/coredump_filter`
+    /// (`MMF_DUMP_FILTER_MASK`).
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn dump_filter(&self) -> Result<u64, KernelError> {
+        Ok(self.flags()? >> 2 & 0x1ff)
+    }
+
     /// What the process has set for its memory as a whole.
     ///
     /// # Errors

@@ -235,6 +235,11 @@ kernel_struct! {
         mempolicy: GuestVirt = ?["mempolicy"],
         /// CPUs the thread may run on.
         cpus_ptr: GuestVirt = ["cpus_ptr"],
+        /// How many they are.
+        allowed_cpus: u32 = ["nr_cpus_allowed"],
+        /// How late its timers may be in nanoseconds, so that they come together
+        /// with others.
+        timer_slack: u64 = ["timer_slack_ns"],
         /// Whether it is traced: `PT_*`.
         ptrace: u32 = ["ptrace"],
         /// Protection-key rights, kept apart from the XSAVE area since 5.14.

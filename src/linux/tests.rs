@@ -209,16 +209,19 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     }
     let cpuset = Cpuset::at(kernel, at)?;
     let _ = cpuset.cpus();
-    let _ = cpuset.nodes();
+    let _ = (cpuset.nodes(), cpuset.effective());
     let _ = Hstate::orders(kernel);
     for context in mm.aio_contexts().unwrap_or_default() {
         let _ = context.in_flight();
         let _ = context.frames();
     }
-    let _ = mm.settings();
+    let _ = (mm.settings(), mm.dump_filter());
     let _ = File::at(kernel, at)?.notifies();
     let _ = task.comm();
     let _ = task.faulting_instructions();
+    for controller in CgroupSubsys::all(kernel).unwrap_or_default() {
+        let _ = task.controller_state(&controller);
+    }
     let _ = task.state_letter();
     let _ = task.xsave_area();
     let _ = task.user_regs().map(|regs| regs.cs());

@@ -25,7 +25,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::attach::Attachment;
-use crate::capture::{CaptureError, Captured, Limits, Mark, PagePlan, capture, survey};
+use crate::capture::{
+    CaptureError, Captured, Limits, Mark, PagePlan, Remark, capture, remarks, survey,
+};
 use crate::control::{Target, Tree};
 use crate::criu::{self, CheckOptions, CriuVersion, EncodeError, Need};
 use crate::memory::Access;
@@ -132,7 +134,8 @@ pub fn save(
     if let Some(version) = options.for_criu {
         refuse_needs(losses(attachment, &tree, options.limits, version)?, version)?;
     }
-    let surveyed = started.elapsed();
+    let not_kept = remarks(&tree)?;
+    let surveyed = Surveyed { not_kept, took: started.elapsed() };
     let sink = open()?;
 
     let mut hold = Hold::freeze(attachment, tree, options.freeze, options.timeout)?;
@@ -194,7 +197,7 @@ fn finish(
     options: SaveOptions,
     hold: Hold<'_, '_>,
     frozen_at: Instant,
-    surveyed: Duration,
+    surveyed: Surveyed,
     written: Written,
 ) -> Result<SaveReport, SaveError> {
     let ending = Instant::now();
@@ -214,12 +217,13 @@ fn finish(
         threads: written.threads,
         page_bytes,
         pages: written.written,
+        not_kept: surveyed.not_kept,
         page_rate: (page_bytes != 0).then(|| page_bytes as f64 / seconds),
         memory: written.memory,
         sink: written.sink,
         vm_paused: attachment.domain.take_pauses(),
         durations: SaveDurations {
-            survey: surveyed,
+            survey: surveyed.took,
             capture: written.captured,
             pages: written.pages,
             sync: written.synced,
@@ -227,6 +231,12 @@ fn finish(
             frozen: frozen_at.elapsed(),
         },
     })
+}
+
+/// What was found while the processes ran.
+struct Surveyed {
+    not_kept: Vec<Remark>,
+    took: Duration,
 }
 
 /// What [`Transaction::run`] did.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_with::{DurationSecondsWithFrac, serde_as};
 
+use crate::capture::Remark;
 use crate::criu::PagesOwner;
 use crate::domain::Pauses;
 use crate::memory::Access;
@@ -28,6 +29,8 @@ pub struct SaveReport {
     /// Bytes of pages that went out in a second, from finding them to durable
     /// images; `None` where there were none.
     pub page_rate: Option<f64>,
+    /// What they had and is not kept.
+    pub not_kept: Vec<Remark>,
     /// How guest memory was reached.
     pub memory: Access,
     /// What was written, and how.

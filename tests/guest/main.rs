@@ -25,6 +25,7 @@ mod lying;
 mod machines;
 mod migrating;
 mod moving;
+mod not_kept;
 mod profiles;
 mod programs;
 mod random;

@@ -45,6 +45,8 @@ kernel_struct! {
         cpus_allowed: Raw = ["cpus_allowed"],
         /// Memory nodes that a user has set, a mask.
         mems_allowed: Raw = ["mems_allowed"],
+        /// CPUs that its threads may run on, of the same kind.
+        effective_cpus: Raw = ["effective_cpus"],
         /// CPUs that a user has set for it alone, since 6.7.
         exclusive_cpus: Raw = ?["exclusive_cpus"],
         /// What it is of a partition; 0 for a member.
@@ -73,6 +75,15 @@ impl Cpuset<'_> {
     /// Where guest memory cannot be read.
     pub fn cpus(&self) -> Result<Vec<u32>, KernelError> {
         self.cpu_mask(self.cpus_allowed()?)
+    }
+
+    /// Numbers of the CPUs that its threads may run on.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn effective(&self) -> Result<Vec<u32>, KernelError> {
+        self.cpu_mask(self.effective_cpus()?)
     }
 
     /// Numbers of the CPUs that a user has set for it alone.

@@ -57,6 +57,8 @@ kernel_struct! {
     pub struct CssSet: "css_set" {
         /// That in the hierarchy of version 2.
         dfl_cgrp: Ptr<Cgroup<'k>> = ["dfl_cgrp"],
+        /// What each controller holds of them, by number: `cgroup_subsys_state *[]`.
+        subsys: Raw = ["subsys"],
         /// All of them.
         cgrp_links: Embedded<ListHead<'k>> = ["cgrp_links"],
     }
@@ -124,6 +126,29 @@ kernel_struct! {
 }
 
 impl<'k> Task<'k> {
+    /// What a controller holds of the cgroup that the thread is in.
+    ///
+    /// # Errors
+    ///
+    /// Where guest memory cannot be read.
+    pub fn controller_state(
+        &self,
+        controller: &CgroupSubsys<'_>,
+    ) -> Result<Option<CgroupSubsysState<'k>>, KernelError> {
+        let Some(set) = self.cgroups()? else { return Ok(None) };
+        let (states, place) = (set.subsys()?, u64::from(controller.id()?) * 8);
+        if place >= states.size() {
+            return Ok(None);
+        }
+        let mut word = [0; 8];
+        self.kernel().read(states.addr().wrapping_add(place), &mut word)?;
+        let state = GuestVirt::new(u64::from_le_bytes(word));
+        if state.is_null() {
+            return Ok(None);
+        }
+        CgroupSubsysState::at(self.kernel(), state).map(Some)
+    }
+
     /// Its cgroups, one in each hierarchy that can be seen; that of version 2
     /// first.
     ///

@@ -43,6 +43,20 @@ impl<'k> CgroupSubsys<'k> {
         Ok(found)
     }
 
+    /// The one with a name; `None` where the kernel has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`all`](Self::all).
+    pub fn named(kernel: &'k Kernel, name: &str) -> Result<Option<Self>, KernelError> {
+        for controller in Self::all(kernel)? {
+            if controller.name()? == name {
+                return Ok(Some(controller));
+            }
+        }
+        Ok(None)
+    }
+
     /// Its name, as `cgroup.controllers` has it.
     ///
     /// # Errors

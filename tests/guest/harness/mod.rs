@@ -32,7 +32,7 @@ pub use job::Job;
 pub use kernel::{TestKernel, WITHOUT_RSEQ};
 pub use kernel_log::KernelLog;
 pub use libvirt::{LibvirtGuest, libvirt_guest};
-pub use seen::{kept, refused, unknown, works, works_on};
+pub use seen::{kept, not_kept, refused, unknown, works, works_on};
 
 /// How long a guest that runs under TCG on a busy machine may take for what
 /// takes milliseconds otherwise.

@@ -39,6 +39,13 @@ pub fn refused(state: &str, words: &str) {
     note("state-coverage", &[state], &[&format!("refused: {words:?}")]);
 }
 
+/// Notes states that a save does not keep and tells of.
+pub fn not_kept(states: &[&str]) {
+    for state in states {
+        note("state-coverage", &[state], &["not kept, which is told"]);
+    }
+}
+
 /// Notes states that a process cannot have: the kernel is older than they are.
 pub fn unknown(states: &[&str]) {
     for state in states {
