@@ -82,10 +82,11 @@ kernel-profiles: packages
 		$(or $(CARGO_TARGET_DIR),target)/debug/ovmigrate profile build --vmlinux "$$file" --output kernel-profiles/$$kernel.json; \
 	done
 
-# All suites; some hours. BENCH='limit --quick' is one of them, in short.
+# All suites, and what drgn needs beside it; some hours. BENCH='limit --quick' is one
+# suite alone, in short.
 bench: build
 	$(or $(CARGO_TARGET_DIR),target)/release/ovmigrate bench $(BENCH) --out $(REPORT)
-	benches/against-drgn
+	$(if $(BENCH),,benches/against-drgn)
 
 clean:
 	qemu-scripts/vm down --all
