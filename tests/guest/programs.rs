@@ -17,12 +17,17 @@ fn prepare(guests: &Guests) {
 /// Moves a process and its descendants, with the files that they work on as
 /// those were when it was saved.
 fn moved<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
-    moved_with(guests, job, &[FOLDER])
+    guests.save(job.pid, &[]).stdout();
+    restored(guests, job, &[FOLDER])
 }
 
-/// The same with other files.
-fn moved_with<'g>(guests: &'g Guests, job: &Job<'_>, files: &[&str]) -> Job<'g> {
-    guests.save(job.pid, &[]).stdout();
+/// The same under load, with these files.
+fn moved_under_load<'g>(guests: &'g Guests, job: &Job<'_>, files: &[&str]) -> Job<'g> {
+    guests.save_under_load(job.pid);
+    restored(guests, job, files)
+}
+
+fn restored<'g>(guests: &'g Guests, job: &Job<'_>, files: &[&str]) -> Job<'g> {
     guests.copy_whole(&[files, &[&job.log]].concat());
     guests.restore().stdout();
     guests.destination.adopt(job.pid);
@@ -160,8 +165,8 @@ fn a_pool_of_python_processes_finishes_its_tasks() {
 
 /// Waits for the end of one that ticks and counts primes, moved at work.
 fn has_ticked_and_counted(moved: &Job<'_>, ticks: u64) {
-    // Of the numbers below 60,000.
-    const PRIMES: u64 = 6057;
+    // Of the numbers below 120,000.
+    const PRIMES: u64 = 11_301;
     let sum: u64 = (1..=ticks).map(|number| number * number).sum();
     let said = answer(moved);
     assert_eq!(said, format!("sum {sum} primes {PRIMES}"), "{}", moved.log());
@@ -173,7 +178,7 @@ fn has_ticked_and_counted(moved: &Job<'_>, ticks: u64) {
 
 #[test]
 fn a_node_program_has_its_timers_and_threads() {
-    const TICKS: u64 = 300;
+    const TICKS: u64 = 600;
     let guests = guests();
     prepare(&guests);
     let script = guests.source.program("timers.js");
@@ -196,13 +201,13 @@ fn a_node_program_has_its_timers_and_threads() {
         command.insert(0, &keyless);
     }
     let job = guests.source.spawn(&command).once_it_prints("tick 20\n");
-    has_ticked_and_counted(&moved(&guests, &job), TICKS);
+    has_ticked_and_counted(&moved_under_load(&guests, &job, &[FOLDER]), TICKS);
     kept(&["a Node program with timers and threads, without protection keys and io_uring"]);
 }
 
 #[test]
 fn a_java_program_has_its_timers_and_threads() {
-    const TICKS: u64 = 300;
+    const TICKS: u64 = 600;
     let guests = guests();
     prepare(&guests);
     let script = guests.source.program("threads.js");
@@ -213,6 +218,6 @@ fn a_java_program_has_its_timers_and_threads() {
     let job = guests.source.spawn(&command).once_it_prints("tick 20\n");
     // What it tells of itself, for those that look at it.
     let told = format!("/tmp/hsperfdata_root/{}", job.pid);
-    has_ticked_and_counted(&moved_with(&guests, &job, &[FOLDER, &told]), TICKS);
+    has_ticked_and_counted(&moved_under_load(&guests, &job, &[FOLDER, &told]), TICKS);
     kept(&["a Java program with timers and threads"]);
 }

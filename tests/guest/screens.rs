@@ -37,7 +37,7 @@ impl<'a> Screen<'a> {
     }
 
     fn moved(self, guests: &'a Guests) -> Self {
-        guests.save(self.0.pid, &[]).stdout();
+        guests.save_under_load(self.0.pid);
         guests.copy_whole(&[FOLDER, &self.0.log]);
         guests.restore().stdout();
         guests.destination.adopt(self.0.pid);
@@ -173,7 +173,7 @@ fn tmux_goes_on_with_its_panes() {
     let before = [pane(&guests.source, 0, "[1]"), pane(&guests.source, 1, "\n20\n")];
     let pid = guests.source.sh("pgrep -x 'tmux: server'").trim().parse().expect("a PID");
     guests.source.adopt(pid);
-    guests.save(pid, &[]).stdout();
+    guests.save_under_load(pid);
     guests.copy_whole(&[FOLDER]);
     guests.restore().stdout();
     guests.destination.adopt(pid);

@@ -53,10 +53,7 @@ fn wait_for_closed_connections(guest: &Guest) {
 /// Moves a server with its files.
 fn moved<'g>(guests: &'g Guests, job: &Job<'_>) -> Job<'g> {
     wait_for_closed_connections(job.guest);
-    let load = guests.source.load();
-    // The load keeps the guest's kernel from finishing what it does meanwhile.
-    guests.save(job.pid, &["--timeout", "60s"]).stdout();
-    load.end();
+    guests.save_under_load(job.pid);
     guests.copy_whole(&[FOLDER, &job.log]);
     guests.restore().stdout();
     guests.destination.adopt(job.pid);

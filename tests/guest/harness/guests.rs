@@ -85,6 +85,14 @@ impl Guests {
         ovmigrate(save.iter().chain(options))
     }
 
+    /// Saves a process of the source, which is under load meanwhile.
+    pub fn save_under_load(&self, pid: i32) {
+        let load = self.source.load();
+        // The load keeps the guest's kernel from finishing what it does meanwhile.
+        self.save(pid, &["--timeout", "60s"]).stdout();
+        load.end();
+    }
+
     /// Restores what [`Guests::save`] saved in the destination.
     pub fn restore(&self) -> Run {
         self.restore_by(&[])
