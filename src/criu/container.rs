@@ -124,6 +124,12 @@ pub fn pages_file_name(pages_id: u32) -> String {
     format!("pages-{pages_id}.img")
 }
 
+/// Whether a file of that name is a pages file.
+pub fn is_pages_file(name: &str) -> bool {
+    let number = name.strip_prefix("pages-").and_then(|name| name.strip_suffix(".img"));
+    number.and_then(|number| number.parse().ok()).is_some_and(|id| pages_file_name(id) == name)
+}
+
 /// Writes the records of one image.
 #[derive(Debug)]
 pub struct ImageWriter {
@@ -323,6 +329,15 @@ mod tests {
     #[test]
     fn the_inventory_has_its_magic_alone() {
         assert_eq!(ImageWriter::new(ImageKind::Inventory).finish(), [0x16, 0x31, 0x31, 0x58]);
+    }
+
+    #[test]
+    fn pages_files_are_known_by_their_names() {
+        assert!(is_pages_file(&pages_file_name(0)) && is_pages_file(&pages_file_name(u32::MAX)));
+        for name in ["pages-.img", "pages-1.img.zst", "pages-01.img", "pages-+1.img", "core-1.img"]
+        {
+            assert!(!is_pages_file(name), "{name}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use cgroup::{AS_IT_IS, SUBTREE_CONTROL};
 pub use check::{CheckError, CheckOptions, check};
 pub use container::{
     ImageKind, ImageReader, ImageWriter, MAX_RECORD, ReadError, RecordTooLong, Records,
-    pages_file_name,
+    is_pages_file, pages_file_name,
 };
 pub use cpuinfo::instructions;
 pub use findings::Violation;

@@ -1,6 +1,7 @@
 //! Where a set of images lies, for those who read it.
 //!
 //! A pages file may lie there compressed, which those who read it do not notice.
+//! Nothing else may: a few bytes could stand for records without an end.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,6 +9,7 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::container::is_pages_file;
 use crate::pack::{Compression, SeekTable, Unpacked};
 
 /// Images that can be read by name.
@@ -48,10 +50,10 @@ impl ImageDirectory {
         &self.path
     }
 
-    /// Where an image lies compressed, and how; `None` where it does not.
+    /// Where a pages file lies compressed, and how; `None` where it does not.
     pub fn packed(&self, name: &str) -> Option<(PathBuf, Compression)> {
         let plain = self.path.join(name);
-        if is_file(&plain).unwrap_or(true) {
+        if !is_pages_file(name) || is_file(&plain).unwrap_or(true) {
             return None;
         }
         let packed = Compression::ALL.into_iter().map(|way| (way.path_of(&plain), way));

@@ -318,8 +318,8 @@ fn list(dir: &Path) -> Result<Vec<ImageFile>, RestoreError> {
         let entry = entry.map_err(|e| broken(e.to_string()))?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let (name, compression) = match Compression::of_name(&name) {
-            Some((plain, way)) => (plain.to_owned(), Some(way)),
-            None => (name, None),
+            Some((plain, way)) if criu::is_pages_file(plain) => (plain.to_owned(), Some(way)),
+            _ => (name, None),
         };
         if !name.ends_with(".img") || name.len() > MAX_NAME {
             continue;
@@ -484,6 +484,22 @@ mod tests {
         fs::write(dir.path().join("pages-1.img"), "plain").unwrap();
         let images = list(dir.path()).unwrap();
         assert_eq!((images.len(), images[0].size, images[0].compression), (1, 5, None));
+    }
+
+    #[test]
+    fn only_pages_are_compressed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut packed, mut table) = (Vec::new(), SeekTable::default());
+        let image = criu::ImageWriter::new(criu::ImageKind::Files).finish();
+        table.push(pack(Compression::Lz4, &[IoSlice::new(&image)], &mut packed).unwrap());
+        packed.extend(table.to_bytes());
+        for name in ["files.img.lz4", "pages-shmem-1.img.lz4"] {
+            fs::write(dir.path().join(name), &packed).unwrap();
+        }
+        assert!(list(dir.path()).unwrap().is_empty());
+        let store = ImageDirectory::new(dir.path());
+        assert_eq!(store.size("files.img").unwrap(), None);
+        assert!(store.open("files.img").unwrap().is_none());
     }
 
     #[test]
