@@ -11,11 +11,13 @@
 //! nothing than pages.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::marker::PhantomData;
 
 use prost::Message;
 use thiserror::Error;
+
+use super::budget::{Budget, Spent};
 
 /// `IMG_COMMON_MAGIC`: begins all images but the inventory since version 1.1.
 const COMMON_MAGIC: u32 = 0x5456_4319;
@@ -113,6 +115,15 @@ impl ImageKind {
         }
     }
 
+    /// The longest record of the kind. A pagemap may have many, which are not kept:
+    /// what is in none of their fields must not make them long.
+    fn longest_record(self) -> u32 {
+        match self {
+            Self::Pagemap | Self::PagemapShmem => 4096,
+            _ => MAX_RECORD,
+        }
+    }
+
     fn header(self) -> Vec<u8> {
         let common = (self != Self::Inventory).then_some(COMMON_MAGIC);
         common.into_iter().chain([self.magic()]).flat_map(u32::to_le_bytes).collect()
@@ -151,7 +162,7 @@ impl ImageWriter {
         let size = u32::try_from(len)
             .ok()
             .filter(|size| *size <= MAX_RECORD)
-            .ok_or(RecordTooLong(len as u64))?;
+            .ok_or(RecordTooLong { bytes: len as u64, most: MAX_RECORD })?;
         self.bytes.extend(size.to_le_bytes());
         // `encode` fails only where the buffer cannot grow.
         self.bytes.extend(message.encode_to_vec());
@@ -169,10 +180,15 @@ impl ImageWriter {
     }
 }
 
-/// A record above [`MAX_RECORD`].
+/// A record above [`MAX_RECORD`], or what is known of its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("record of {0} bytes is longer than the {MAX_RECORD} that are read")]
-pub struct RecordTooLong(pub u64);
+#[error("record of {bytes} bytes is longer than the {most} that are read")]
+pub struct RecordTooLong {
+    /// How long it is.
+    pub bytes: u64,
+    /// How long it may be.
+    pub most: u32,
+}
 
 /// Why an image could not be read.
 #[derive(Debug, Error)]
@@ -197,6 +213,12 @@ pub enum ReadError {
         /// What is wrong with it.
         error: prost::DecodeError,
     },
+    /// There is more than a set may have.
+    #[error("record {index} is more than is read: it needs too much memory, with those before it")]
+    TooMuch {
+        /// Which record, counted from 0.
+        index: u64,
+    },
     /// The image has no record where one is needed.
     #[error("it holds no record")]
     Empty,
@@ -212,6 +234,7 @@ impl fmt::Display for ImageKind {
 #[derive(Debug)]
 pub struct ImageReader<R> {
     input: R,
+    longest: u32,
     read: u64,
 }
 
@@ -227,7 +250,7 @@ impl<R: Read> ImageReader<R> {
         if header != expected {
             return Err(ReadError::Magic(kind));
         }
-        Ok(Self { input, read: 0 })
+        Ok(Self { input, longest: kind.longest_record(), read: 0 })
     }
 
     /// The next record, or `None` behind the last.
@@ -236,6 +259,14 @@ impl<R: Read> ImageReader<R> {
     /// When the file ends inside the record, or the record is longer than
     /// [`MAX_RECORD`] or not a message `M`.
     pub fn next_record<M: Message + Default>(&mut self) -> Result<Option<M>, ReadError> {
+        self.next_within(&mut Budget::unlimited())
+    }
+
+    /// The same, where a budget allows for it.
+    pub(super) fn next_within<M: Message + Default>(
+        &mut self,
+        budget: &mut Budget,
+    ) -> Result<Option<M>, ReadError> {
         let Some(size) = self.next_size()? else { return Ok(None) };
         // Grows with what is there, not with what the size promises.
         let mut bytes = Vec::new();
@@ -245,31 +276,17 @@ impl<R: Read> ImageReader<R> {
         }
         let index = self.read;
         self.read += 1;
+        budget.take::<M>(&bytes).map_err(|Spent| ReadError::TooMuch { index })?;
         M::decode(bytes.as_slice()).map(Some).map_err(|error| ReadError::Decode { index, error })
-    }
-
-    /// Passes over the `length` bytes that follow a record.
-    ///
-    /// # Errors
-    /// [`ReadError::Truncated`] where there are fewer.
-    pub fn skip_payload(&mut self, length: u64) -> Result<(), ReadError> {
-        let skipped = io::copy(&mut self.input.by_ref().take(length), &mut io::sink())?;
-        if skipped < length { Err(ReadError::Truncated) } else { Ok(()) }
-    }
-
-    /// How many bytes there are up to the end of the file, which are passed over.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn skip_rest(&mut self) -> Result<u64, ReadError> {
-        Ok(io::copy(&mut self.input, &mut io::sink())?)
     }
 
     fn next_size(&mut self) -> Result<Option<u32>, ReadError> {
         let mut size = Vec::new();
         self.input.by_ref().take(4).read_to_end(&mut size)?;
         match size.first_chunk().copied().map(u32::from_le_bytes) {
-            Some(size) if size > MAX_RECORD => Err(RecordTooLong(u64::from(size)).into()),
+            Some(size) if size > self.longest => {
+                Err(RecordTooLong { bytes: u64::from(size), most: self.longest }.into())
+            }
             Some(size) => Ok(Some(size)),
             None if size.is_empty() => Ok(None),
             None => Err(ReadError::Truncated),
@@ -279,6 +296,36 @@ impl<R: Read> ImageReader<R> {
     /// All further records as an iterator, which ends after an error.
     pub fn records<M: Message + Default>(self) -> Records<R, M> {
         Records { reader: Some(self), message: PhantomData }
+    }
+}
+
+impl<R: Read + Seek> ImageReader<R> {
+    /// Passes over the `length` bytes that follow a record, without a look at them:
+    /// of a file with holes there may be more than anyone can read.
+    ///
+    /// # Errors
+    /// [`ReadError::Truncated`] where there are fewer.
+    pub fn skip_payload(&mut self, length: u64) -> Result<(), ReadError> {
+        let Some(before_last) = length.checked_sub(1) else { return Ok(()) };
+        let last = i64::try_from(before_last).map_err(|_| ReadError::Truncated)?;
+        self.input.seek_relative(last).map_err(|error| match error.kind() {
+            // Beyond what a file has room for.
+            io::ErrorKind::InvalidInput => ReadError::Truncated,
+            _ => error.into(),
+        })?;
+        match self.input.read(&mut [0])? {
+            0 => Err(ReadError::Truncated),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes there are up to the end of the file, which are passed over.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn skip_rest(&mut self) -> Result<u64, ReadError> {
+        let here = self.input.stream_position()?;
+        Ok(self.input.seek(SeekFrom::End(0))?.saturating_sub(here))
     }
 }
 
@@ -303,6 +350,8 @@ impl<R: Read, M: Message + Default> Iterator for Records<R, M> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufReader, Cursor, Write};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -350,8 +399,39 @@ mod tests {
     #[test]
     fn a_size_that_no_record_has_is_refused() {
         let mut image = ImageWriter::new(ImageKind::Pagemap).finish();
-        image.extend((MAX_RECORD + 1).to_le_bytes());
+        image.extend(4097_u32.to_le_bytes());
         assert!(matches!(read(ImageKind::Pagemap, &image), Err(ReadError::TooLong(_))));
+        let mut image = ImageWriter::new(ImageKind::Mm).finish();
+        image.extend((MAX_RECORD + 1).to_le_bytes());
+        assert!(matches!(read(ImageKind::Mm, &image), Err(ReadError::TooLong(_))));
+    }
+
+    #[test]
+    fn payloads_are_passed_over_as_far_as_they_go() {
+        let mut image = ImageWriter::new(ImageKind::Pagemap);
+        image.payload(&[7; 10]);
+        let bytes = image.finish();
+        let skipped = |length| {
+            let mut reader = ImageReader::new(ImageKind::Pagemap, Cursor::new(&bytes)).unwrap();
+            reader.skip_payload(length).map(|()| reader.skip_rest().unwrap())
+        };
+        assert_eq!((skipped(0).unwrap(), skipped(3).unwrap(), skipped(10).unwrap()), (10, 7, 0));
+        for length in [11, 1 << 40, 1 << 63, u64::MAX] {
+            assert!(matches!(skipped(length), Err(ReadError::Truncated)), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_passed_over_is_not_read() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&ImageWriter::new(ImageKind::GhostFile).finish()).unwrap();
+        // So much of a hole takes minutes to read.
+        file.set_len(1 << 40).unwrap();
+        file.rewind().unwrap();
+        let mut reader = ImageReader::new(ImageKind::GhostFile, BufReader::new(file)).unwrap();
+        reader.skip_payload(1 << 39).unwrap();
+        assert_eq!(reader.skip_rest().unwrap(), (1 << 39) - 8);
+        assert!(matches!(reader.skip_payload(i64::MAX as u64), Err(ReadError::Truncated)));
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //! what one of them does not know it ignores, and the page count is in the
 //! field that all of them read.
 
+mod budget;
 mod cgroup;
 mod check;
 mod container;
@@ -42,7 +43,7 @@ pub use cpuinfo::instructions;
 pub use findings::Violation;
 use ids::FileIds;
 pub use set::{GhostImage, ImageSet, ProcessImages};
-pub use store::{ImageDirectory, ImageStore};
+pub use store::{ImageContent, ImageDirectory, ImageStore};
 pub use version::{CriuVersion, Need, NoVersion};
 
 use crate::snapshot::{Id, Mm, PAGE_SIZE, Process, SharedMemory, Snapshot};

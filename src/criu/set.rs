@@ -1,15 +1,15 @@
 //! A set of images, decoded.
 
-use std::collections::BTreeMap;
-use std::io::Read;
+use std::collections::{BTreeMap, HashSet};
 
 use prost::Message;
 
+use super::budget::Budget;
 use super::container::{ImageKind, ImageReader, ReadError};
 use super::core::task_state;
 use super::findings::{Findings, Violation};
 use super::vma::status;
-use super::{ImageStore, proto, timens};
+use super::{ImageContent, ImageStore, proto, timens};
 
 /// All images of a set but pagemaps and pages.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -117,13 +117,14 @@ impl ImageSet {
 
     /// Decodes a set of our own making.
     pub(super) fn decoded(store: &dyn ImageStore) -> Self {
-        Self::read(store, &mut Findings::default())
+        Self::read(store, Budget::unlimited(), &mut Findings::default())
     }
 
-    /// Decodes a set. Images that are missing or damaged are told and stay
-    /// empty.
-    pub(super) fn read(store: &dyn ImageStore, findings: &mut Findings) -> Self {
-        let mut reader = SetReader { store, findings };
+    /// Decodes a set as far as the budget goes. Images that are missing or damaged
+    /// are told and stay empty, and so do all that were to be read once there is
+    /// more to be told than anyone wants to know.
+    pub(super) fn read(store: &dyn ImageStore, budget: Budget, findings: &mut Findings) -> Self {
+        let mut reader = SetReader { store, budget, findings };
         let inventory = reader.one(ImageKind::Inventory, 0);
         let (files, files_in_order) = reader.files();
         let mut set = Self {
@@ -155,23 +156,38 @@ impl ImageSet {
                 set.ghosts.insert(remap.remap_id, ghost);
             }
         }
-        for pstree in reader.all::<proto::PstreeEntry>(ImageKind::Pstree, 0) {
-            if reader.findings.is_full() {
-                break;
-            }
-            set.processes.push(reader.process(pstree));
-        }
+        set.processes = reader.processes();
         set
     }
 }
 
 struct SetReader<'a> {
     store: &'a dyn ImageStore,
+    budget: Budget,
     findings: &'a mut Findings,
 }
 
 impl SetReader<'_> {
-    fn process(&mut self, pstree: proto::PstreeEntry) -> ProcessImages {
+    /// Each process once, and each thread: the images of one that comes again and
+    /// again would be read as often.
+    fn processes(&mut self) -> Vec<ProcessImages> {
+        let mut processes = Vec::new();
+        let mut tids = HashSet::new();
+        for pstree in self.all::<proto::PstreeEntry>(ImageKind::Pstree, 0) {
+            let pid = pstree.pid;
+            if !tids.insert(pid) {
+                self.of_pstree(pid, "pid", "is not unique");
+                break;
+            }
+            processes.push(self.process(pstree, &mut tids));
+            if self.is_done() {
+                break;
+            }
+        }
+        processes
+    }
+
+    fn process(&mut self, pstree: proto::PstreeEntry, tids: &mut HashSet<u32>) -> ProcessImages {
         let pid = pstree.pid;
         let mut process = ProcessImages { pstree, ..ProcessImages::default() };
         // The threads of a zombie are not in the set.
@@ -180,30 +196,49 @@ impl SetReader<'_> {
         if process.is_zombie() {
             return process;
         }
-        for tid in process.pstree.threads.clone() {
-            if self.findings.is_full() {
+        let mut is_leader_known = false;
+        for &tid in &process.pstree.threads {
+            if tid == pid && !is_leader_known {
+                is_leader_known = true;
+                continue;
+            }
+            if !tids.insert(tid) {
+                self.of_pstree(pid, "threads", format!("hold {tid} again"));
                 break;
             }
-            if tid != pid {
-                process.cores.insert(tid, self.one(ImageKind::Core, tid));
+            if self.is_done() {
+                break;
             }
+            process.cores.insert(tid, self.one(ImageKind::Core, tid));
         }
         process.ids = self.one(ImageKind::Ids, pid);
         process.mm = self.one(ImageKind::Mm, pid);
         process.fs = self.one(ImageKind::Fs, pid);
+        // Of a table that several share, each has its own copy.
         process.fdinfo = self.all(ImageKind::Fdinfo, process.ids.files_id);
         process
     }
 
+    fn of_pstree(&mut self, pid: u32, field: &str, problem: impl Into<String>) {
+        let image = ImageKind::Pstree.file_name(0);
+        self.findings.add(Violation::new(image, Some(pid), field, problem));
+    }
+
     fn files(&mut self) -> (BTreeMap<u32, proto::FileEntry>, Vec<u32>) {
-        let (mut files, mut in_order) = (BTreeMap::new(), Vec::new());
-        for file in self.all::<proto::FileEntry>(ImageKind::Files, 0) {
-            let id = file.id;
-            in_order.push(id);
-            if files.insert(id, file).is_some() {
-                let image = ImageKind::Files.file_name(0);
-                self.findings.add(Violation::new(image, None, "id", format!("{id} is not unique")));
+        let kind = ImageKind::Files;
+        let (mut files, mut in_order, mut twice) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let read = self.read(kind, 0, |reader, budget| {
+            while let Some(file) = reader.next_within::<proto::FileEntry>(budget)? {
+                let id = file.id;
+                in_order.push(id);
+                twice.extend(files.insert(id, file).map(|_| id));
             }
+            Ok(())
+        });
+        self.or_missing(kind, 0, read);
+        for id in twice {
+            let image = kind.file_name(0);
+            self.findings.add(Violation::new(image, None, "id", format!("{id} is not unique")));
         }
         (files, in_order)
     }
@@ -228,94 +263,130 @@ impl SetReader<'_> {
         kind: ImageKind,
         bytes: fn(&M) -> u32,
     ) -> Vec<M> {
-        let name = kind.file_name(0);
-        let read = || -> Result<Vec<_>, ReadError> {
-            let mut entries = Vec::new();
-            let Some(mut reader) = open(self.store, kind, &name)? else { return Ok(entries) };
-            while let Some(entry) = reader.next_record::<M>()? {
-                reader.skip_payload(u64::from(bytes(&entry)))?;
-                entries.push(entry);
-            }
-            Ok(entries)
-        };
-        read().unwrap_or_else(|error| {
-            self.findings.add(Violation::unreadable(name.clone(), &error));
-            Vec::new()
-        })
+        self.records(kind, 0, bytes).there().unwrap_or_default()
     }
 
     /// A deleted file, its content passed over.
     fn ghost(&mut self, id: u32) -> Option<GhostImage> {
-        let name = ImageKind::GhostFile.file_name(id);
-        let read = || -> Result<Option<GhostImage>, ReadError> {
-            let Some(mut reader) = open(self.store, ImageKind::GhostFile, &name)? else {
-                return Ok(None);
-            };
-            let entry: proto::GhostFileEntry = reader.next_record()?.ok_or(ReadError::Empty)?;
+        let kind = ImageKind::GhostFile;
+        let read = self.read(kind, id, |reader, budget| {
+            let entry: proto::GhostFileEntry =
+                reader.next_within(budget)?.ok_or(ReadError::Empty)?;
             let mut ghost = GhostImage { entry, size: 0, end: 0 };
             if ghost.entry.chunks != Some(true) {
                 ghost.size = reader.skip_rest()?;
-                return Ok(Some(ghost));
+                return Ok(ghost);
             }
             ghost.size = ghost.entry.size.unwrap_or(0);
-            while let Some(chunk) = reader.next_record::<proto::GhostChunkEntry>()? {
+            while let Some(chunk) = reader.next_within::<proto::GhostChunkEntry>(budget)? {
                 reader.skip_payload(chunk.len)?;
                 ghost.end = ghost.end.max(chunk.off.saturating_add(chunk.len));
             }
-            Ok(Some(ghost))
-        };
-        match read() {
-            Ok(None) => self.findings.add(Violation::missing(name.clone())),
-            Err(ref error) => self.findings.add(Violation::unreadable(name.clone(), error)),
-            Ok(ghost) => return ghost,
-        }
-        None
+            Ok(ghost)
+        });
+        self.or_missing(kind, id, read)
     }
 
     /// The only record of an image, which must be there.
     fn one<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> M {
-        let name = kind.file_name(id);
-        match read_first(self.store, kind, &name) {
-            Ok(Some(message)) => return message,
-            Ok(None) => self.findings.add(Violation::missing(name)),
-            Err(error) => self.findings.add(Violation::unreadable(name, &error)),
-        }
-        M::default()
+        let read = self.first(kind, id);
+        self.or_missing(kind, id, read).unwrap_or_default()
     }
 
     /// The only record of an image that may be absent.
     fn optional<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Option<M> {
-        let name = kind.file_name(id);
-        read_first(self.store, kind, &name).unwrap_or_else(|error| {
-            self.findings.add(Violation::unreadable(name, &error));
-            None
-        })
+        self.first(kind, id).there()
+    }
+
+    fn first<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Read<M> {
+        self.read(kind, id, |reader, budget| reader.next_within(budget)?.ok_or(ReadError::Empty))
     }
 
     /// All records of an image, which must be there.
     fn all<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Vec<M> {
-        self.records(kind, id).unwrap_or_else(|| {
-            self.findings.add(Violation::missing(kind.file_name(id)));
-            Vec::new()
-        })
+        let read = self.records(kind, id, |_| 0);
+        self.or_missing(kind, id, read).unwrap_or_default()
     }
 
     /// All records of an image, none where it is not there.
     fn all_if_there<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Vec<M> {
-        self.records(kind, id).unwrap_or_default()
+        self.records(kind, id, |_| 0).there().unwrap_or_default()
     }
 
-    /// `None` where there is no such image.
-    fn records<M: Message + Default>(&mut self, kind: ImageKind, id: u32) -> Option<Vec<M>> {
-        let name = kind.file_name(id);
-        let read = open(self.store, kind, &name)
-            .and_then(|reader| reader.map(|reader| reader.records().collect()).transpose());
-        read.unwrap_or_else(|error| {
-            self.findings.add(Violation::unreadable(name, &error));
-            Some(Vec::new())
+    /// All records, with so many `bytes` behind each of them.
+    fn records<M: Message + Default>(
+        &mut self,
+        kind: ImageKind,
+        id: u32,
+        bytes: fn(&M) -> u32,
+    ) -> Read<Vec<M>> {
+        self.read(kind, id, |reader, budget| {
+            let mut records = Vec::new();
+            while let Some(record) = reader.next_within(budget)? {
+                reader.skip_payload(u64::from(bytes(&record)))?;
+                records.push(record);
+            }
+            Ok(records)
         })
     }
+
+    /// Tells of an image that is not there.
+    fn or_missing<T>(&mut self, kind: ImageKind, id: u32, read: Read<T>) -> Option<T> {
+        if let Read::Absent = read {
+            self.findings.add(Violation::missing(kind.file_name(id)));
+        }
+        read.there()
+    }
+
+    /// Reads an image as `content` does.
+    fn read<T>(
+        &mut self,
+        kind: ImageKind,
+        id: u32,
+        content: impl FnOnce(&mut Opened<'_>, &mut Budget) -> Result<T, ReadError>,
+    ) -> Read<T> {
+        if self.is_done() {
+            return Read::Told;
+        }
+        let name = kind.file_name(id);
+        let opened = open(self.store, kind, &name);
+        let read = opened.and_then(|opened| {
+            opened.map(|mut reader| content(&mut reader, &mut self.budget)).transpose()
+        });
+        match read {
+            Ok(Some(read)) => Read::All(read),
+            Ok(None) => Read::Absent,
+            Err(error) => {
+                self.findings.add(Violation::unreadable(name, &error));
+                Read::Told
+            }
+        }
+    }
+
+    /// Whether enough was told.
+    fn is_done(&self) -> bool {
+        self.budget.is_spent() || self.findings.is_full()
+    }
 }
+
+/// What has become of reading an image.
+enum Read<T> {
+    All(T),
+    Absent,
+    /// What is wrong with it, or with others before, was told.
+    Told,
+}
+
+impl<T> Read<T> {
+    fn there(self) -> Option<T> {
+        match self {
+            Self::All(read) => Some(read),
+            Self::Absent | Self::Told => None,
+        }
+    }
+}
+
+type Opened<'a> = ImageReader<Box<dyn ImageContent + 'a>>;
 
 fn pipe_bytes(entry: &proto::PipeDataEntry) -> u32 {
     entry.bytes
@@ -330,17 +401,6 @@ pub(super) fn open<'a>(
     store: &'a dyn ImageStore,
     kind: ImageKind,
     name: &str,
-) -> Result<Option<ImageReader<Box<dyn Read + 'a>>>, ReadError> {
+) -> Result<Option<Opened<'a>>, ReadError> {
     store.open(name)?.map(|input| ImageReader::new(kind, input)).transpose()
-}
-
-fn read_first<M: Message + Default>(
-    store: &dyn ImageStore,
-    kind: ImageKind,
-    name: &str,
-) -> Result<Option<M>, ReadError> {
-    match open(store, kind, name)? {
-        Some(mut reader) => reader.next_record()?.ok_or(ReadError::Empty).map(Some),
-        None => Ok(None),
-    }
 }

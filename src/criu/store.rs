@@ -5,12 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::container::is_pages_file;
 use crate::pack::{Compression, SeekTable, Unpacked};
+
+/// An image that is being read.
+pub trait ImageContent: Read + Seek {}
+
+impl<T: Read + Seek> ImageContent for T {}
 
 /// Images that can be read by name.
 pub trait ImageStore {
@@ -20,11 +25,11 @@ pub trait ImageStore {
     /// When it cannot be told.
     fn size(&self, name: &str) -> io::Result<Option<u64>>;
 
-    /// Begins to read an image; `None` when there is none of that name.
+    /// Begins to read an image of records; `None` when there is none of that name.
     ///
     /// # Errors
     /// When it cannot be opened.
-    fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + '_>>>;
+    fn open(&self, name: &str) -> io::Result<Option<Box<dyn ImageContent + '_>>>;
 
     /// Fills `buffer` from `offset` of an image.
     ///
@@ -70,17 +75,14 @@ impl ImageStore for ImageDirectory {
         Ok(metadata.filter(|metadata| metadata.is_file()).map(|metadata| metadata.len()))
     }
 
-    fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + '_>>> {
-        if let Some((path, way)) = self.packed(name) {
-            return Ok(Some(Box::new(Unpacked::open(&path, way)?)));
-        }
+    fn open(&self, name: &str) -> io::Result<Option<Box<dyn ImageContent + '_>>> {
         let path = self.path.join(name);
         // What is no regular file could block or never end.
         if !is_file(&path)? {
             return Ok(None);
         }
         let file = if_found(File::open(path))?;
-        Ok(file.map(|file| Box::new(BufReader::new(file)) as Box<dyn Read>))
+        Ok(file.map(|file| Box::new(BufReader::new(file)) as Box<dyn ImageContent>))
     }
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
@@ -111,8 +113,8 @@ impl ImageStore for BTreeMap<String, Vec<u8>> {
         Ok(self.get(name).map(|bytes| bytes.len() as u64))
     }
 
-    fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + '_>>> {
-        Ok(self.get(name).map(|bytes| Box::new(bytes.as_slice()) as Box<dyn Read>))
+    fn open(&self, name: &str) -> io::Result<Option<Box<dyn ImageContent + '_>>> {
+        Ok(self.get(name).map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn ImageContent>))
     }
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {

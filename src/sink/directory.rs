@@ -5,7 +5,7 @@
 //! complete one.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -15,7 +15,7 @@ use nix::fcntl::OFlag;
 use super::file::{create, is_memory};
 use super::pages_file::PagesFile;
 use super::{Direct, PagesIo, PagesWriter, Room, Sink, SinkError, SinkReport};
-use crate::criu::{ImageDirectory, ImageKind, ImageStore};
+use crate::criu::{ImageContent, ImageDirectory, ImageKind, ImageStore};
 
 /// The inventory before it is complete.
 const PENDING_INVENTORY: &str = ".inventory.img.pending";
@@ -151,7 +151,7 @@ impl ImageStore for DirectorySink {
         self.images.size(file_name(name))
     }
 
-    fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + '_>>> {
+    fn open(&self, name: &str) -> io::Result<Option<Box<dyn ImageContent + '_>>> {
         self.images.open(file_name(name))
     }
 

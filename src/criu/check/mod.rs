@@ -28,6 +28,7 @@ use thiserror::Error;
 pub use options::CheckOptions;
 
 use super::ImageStore;
+use super::budget::Budget;
 use super::findings::{Findings, Violation};
 use super::set::ImageSet;
 
@@ -36,8 +37,17 @@ use super::set::ImageSet;
 /// # Errors
 /// All that is wrong with it.
 pub fn check(store: &dyn ImageStore, options: CheckOptions) -> Result<ImageSet, CheckError> {
+    check_within(store, options, Budget::of_set())
+}
+
+/// The same, with what the records may weigh.
+fn check_within(
+    store: &dyn ImageStore,
+    options: CheckOptions,
+    budget: Budget,
+) -> Result<ImageSet, CheckError> {
     let mut findings = Findings::default();
-    let set = ImageSet::read(store, &mut findings);
+    let set = ImageSet::read(store, budget, &mut findings);
     // What could not be read would be found wrong again in each detail.
     if findings.is_empty() {
         tree::check(&set, options, &mut findings);
@@ -46,9 +56,15 @@ pub fn check(store: &dyn ImageStore, options: CheckOptions) -> Result<ImageSet, 
         cgroup::check(&set, &mut findings);
         cpuinfo::check(&set, &mut findings);
         for memory in set.memories.values() {
+            if findings.is_full() {
+                break;
+            }
             pages::check_memory(store, memory, &mut findings);
         }
         for process in set.processes.iter().filter(|process| !process.is_zombie()) {
+            if findings.is_full() {
+                break;
+            }
             core::check(&set, process, &mut findings);
             mm::check(&set, process, &mut findings);
             pages::check_process(store, process, &mut findings);

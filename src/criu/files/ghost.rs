@@ -99,6 +99,8 @@ fn time(time: FileTime) -> proto::Timeval {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
     use crate::criu::container::ImageReader;
     use crate::criu::sample;
@@ -113,7 +115,7 @@ mod tests {
     fn a_directory_has_no_content() {
         let set = sample::image_set();
         let bytes = &set["ghost-file-3.img"];
-        let mut reader = ImageReader::new(ImageKind::GhostFile, bytes.as_slice()).expect("image");
+        let mut reader = ImageReader::new(ImageKind::GhostFile, Cursor::new(bytes)).expect("image");
         let entry: proto::GhostFileEntry = reader.next_record().expect("entry").expect("entry");
         assert_eq!((entry.mode, entry.chunks, entry.size), (0o40_700, None, None));
         assert_eq!(reader.skip_rest().expect("nothing"), 0);

@@ -26,7 +26,7 @@ fn change_first<M: Message + Default>(
     f: impl Fn(&mut M),
 ) {
     let bytes = set.get_mut(name).expect("the image");
-    let mut reader = ImageReader::new(kind, bytes.as_slice()).expect("an image");
+    let mut reader = ImageReader::new(kind, Cursor::new(&*bytes)).expect("an image");
     let mut entry: M = reader.next_record().expect("a record").expect("an entry");
     let rest = bytes.len() - reader.skip_rest().expect("the rest") as usize;
     let rest = bytes[rest..].to_vec();

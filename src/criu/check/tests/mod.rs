@@ -3,6 +3,7 @@
 mod cgroups;
 mod cores;
 mod files;
+mod harmful;
 mod memory;
 mod named_sockets;
 mod raw_sockets;
@@ -13,6 +14,7 @@ mod terminals;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 
 use proptest::prelude::*;
 use prost::Message;

@@ -29,7 +29,7 @@ fn opts(set: &mut Set, f: impl Fn(&mut SkOptsEntry)) {
 /// The records of the queues, each with the bytes behind it.
 fn packets(set: &mut Set, f: impl Fn(&mut Vec<SkPacketEntry>)) {
     let bytes = set.get_mut("sk-queues.img").expect("the image");
-    let mut reader = ImageReader::new(ImageKind::SkQueues, bytes.as_slice()).expect("an image");
+    let mut reader = ImageReader::new(ImageKind::SkQueues, Cursor::new(&*bytes)).expect("an image");
     let mut records = Vec::new();
     while let Some(packet) = reader.next_record::<SkPacketEntry>().expect("a record") {
         reader.skip_payload(packet.length.into()).expect("bytes");
