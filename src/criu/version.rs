@@ -66,7 +66,24 @@ struct Field {
     /// The version: the first whose `images/*.proto` has it.
     since: CriuVersion,
     /// Whether a process has something there that is not the default.
-    used: fn(&ImageSet, &ProcessImages) -> bool,
+    used: fn(&Looked<'_>, &ProcessImages) -> bool,
+}
+
+/// A set that is looked at.
+struct Looked<'a> {
+    set: &'a ImageSet,
+    /// Sockets that descriptors are in flight to, and that are connected to nothing.
+    alone: HashSet<u32>,
+}
+
+impl<'a> Looked<'a> {
+    fn at(set: &'a ImageSet) -> Self {
+        let packets = set.sk_queues.iter().filter(|packet| !packet.scm.is_empty());
+        let socket = |id| set.files.get(&id)?.usk.as_ref();
+        let to = packets.map(|packet| packet.id_for);
+        let alone = to.filter(|&id| socket(id).is_some_and(|socket| socket.peer == 0)).collect();
+        Self { set, alone }
+    }
 }
 
 /// What `memfd_create()` gives memory: a regular file that all may do all with.
@@ -92,21 +109,14 @@ static FIELDS: [Field; 12] = [
         what: "descriptors in flight to a socket whose peer was closed, or that has none",
         path: "sk_packet.scm",
         since: CriuVersion::new(3, 18),
-        used: |set, process| {
-            let packets = set.sk_queues.iter().filter(|packet| !packet.scm.is_empty());
-            let to: HashSet<u32> = packets.map(|packet| packet.id_for).collect();
-            let socket = |id| set.files.get(&id)?.usk.as_ref();
-            process.fdinfo.iter().any(|fd| {
-                to.contains(&fd.id) && socket(fd.id).is_some_and(|socket| socket.peer == 0)
-            })
-        },
+        used: |of, process| process.fdinfo.iter().any(|fd| of.alone.contains(&fd.id)),
     },
     Field {
         what: "IP_PKTINFO of its sockets",
         path: "inet_sk.ip_opts.pktinfo",
         since: CriuVersion::new(3, 18),
-        used: |set, process| {
-            inet_sockets(set, process, |inet| {
+        used: |of, process| {
+            inet_sockets(of.set, process, |inet| {
                 inet.ip_opts.as_ref().is_some_and(|options| options.pktinfo == Some(true))
             })
         },
@@ -115,8 +125,8 @@ static FIELDS: [Field; 12] = [
         what: "IP_TOS of its sockets",
         path: "inet_sk.ip_opts.tos",
         since: CriuVersion::new(3, 19),
-        used: |set, process| {
-            inet_sockets(set, process, |inet| {
+        used: |of, process| {
+            inet_sockets(of.set, process, |inet| {
                 inet.ip_opts.as_ref().is_some_and(|options| options.tos.unwrap_or_default() != 0)
             })
         },
@@ -125,8 +135,8 @@ static FIELDS: [Field; 12] = [
         what: "IP_TTL of its sockets",
         path: "inet_sk.ip_opts.ttl",
         since: CriuVersion::new(4, 0),
-        used: |set, process| {
-            inet_sockets(set, process, |inet| {
+        used: |of, process| {
+            inet_sockets(of.set, process, |inet| {
                 inet.ip_opts.as_ref().is_some_and(|options| options.ttl.is_some())
             })
         },
@@ -135,8 +145,8 @@ static FIELDS: [Field; 12] = [
         what: "TCP_NODELAY or TCP_CORK of its sockets",
         path: "inet_sk.tcp_opts",
         since: CriuVersion::new(4, 0),
-        used: |set, process| {
-            inet_sockets(set, process, |inet| {
+        used: |of, process| {
+            inet_sockets(of.set, process, |inet| {
                 let options = inet.tcp_opts.as_ref();
                 options.is_some_and(|tcp| tcp.nodelay == Some(true) || tcp.cork == Some(true))
             })
@@ -165,9 +175,9 @@ static FIELDS: [Field; 12] = [
         what: "permissions of its shared memory",
         path: "memfd_inode.mode",
         since: CriuVersion::new(3, 19),
-        used: |set, process| {
+        used: |of, process| {
             let mode = |memory: &MemfdInodeEntry| memory.mode.unwrap_or(MEMFD_MODE);
-            set.memories_of(process).any(|memory| mode(memory) != MEMFD_MODE)
+            of.set.memories_of(process).any(|memory| mode(memory) != MEMFD_MODE)
         },
     },
     Field {
@@ -241,8 +251,9 @@ impl fmt::Display for Need {
 impl ImageSet {
     /// What a set has that needs a later version than the oldest.
     pub fn needs(&self) -> Vec<Need> {
+        let of = Looked::at(self);
         let of_process = |process: &ProcessImages| {
-            let used: Vec<_> = FIELDS.iter().filter(|field| (field.used)(self, process)).collect();
+            let used: Vec<_> = FIELDS.iter().filter(|field| (field.used)(&of, process)).collect();
             let pid = process.pstree.pid;
             used.into_iter().map(move |field| Need {
                 pid,

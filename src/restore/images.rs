@@ -119,8 +119,8 @@ impl ImageSet {
         let xsave =
             cores.clone().filter_map(|core| core.thread_info.as_ref()?.fpregs.xsave.as_ref());
         let credentials = cores.filter_map(|core| core.thread_core.as_ref()?.creds.as_ref());
-        let is_outside = |id: u32| set.terminals_without_master().any(|info| info.id == id);
-        let terminals = set.terminals.iter().filter(|info| !is_outside(info.id));
+        let outside: BTreeSet<u32> = set.terminals_without_master().map(|info| info.id).collect();
+        let terminals = set.terminals.iter().filter(|info| !outside.contains(&info.id));
         Self {
             root: pids.first().copied().unwrap_or(0),
             tids: pids.iter().copied().chain(threads).chain(leaders).collect(),
@@ -133,7 +133,7 @@ impl ImageSet {
                 .filter(|entry| entry.has_terminal == Some(true))
                 .map(|entry| entry.pid.cast_signed())
                 .collect(),
-            wants_terminal: set.terminals_without_master().next().is_some(),
+            wants_terminal: !outside.is_empty(),
             ptys: terminals.filter_map(|info| Some(info.pty?.index)).collect(),
             names: names(set),
             ports: ports(set),

@@ -4,7 +4,7 @@
 //! group is joined by `setpgid()` within the session. A tree whose members have
 //! seen others end may have sessions that no order of forks makes again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// A process's place among others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +42,7 @@ pub fn lineage_problems(tree: &[Kin]) -> Vec<LineageProblem> {
         }
     }
     let lineage = Lineage { of: tree.iter().map(|kin| (kin.pid, kin)).collect() };
-    let mut born_in = HashMap::new();
+    let mut born_in = BornIn::default();
     for kin in &tree[1..] {
         let session = lineage.session(kin, &mut born_in).map_err(|why| (true, why));
         if let Err((of_session, why)) =
@@ -64,6 +64,20 @@ pub fn in_session_of_root(tree: &mut [Kin]) {
     }
 }
 
+/// By PID, the session that a process was born in, and the way from it up to a
+/// process that is in it.
+type BornIn = HashMap<u32, (u32, Way)>;
+
+/// Where a way up ends.
+#[derive(Clone, Copy)]
+enum Way {
+    Found,
+    /// At a process that cannot have been born in the session.
+    Broken,
+    /// Behind the root.
+    Lost,
+}
+
 struct Lineage<'a> {
     of: HashMap<u32, &'a Kin>,
 }
@@ -72,28 +86,47 @@ impl Lineage<'_> {
     /// A process has its parent's session, or one of its own, or that of an
     /// ancestor, if all in between were in it and then made their own. The first
     /// ancestor that is in it still is looked at by itself.
-    fn session(&self, kin: &Kin, born_in: &mut HashMap<u32, u32>) -> Result<(), String> {
+    fn session(&self, kin: &Kin, born_in: &mut BornIn) -> Result<(), String> {
         let sid = kin.sid;
         let parent = self.of.get(&kin.ppid);
         if sid == kin.pid || parent.is_some_and(|parent| parent.sid == sid) {
             return Ok(());
         }
-        let lost = || match self.of.contains_key(&sid) {
-            true => format!("it is in the session of {sid}, which is no ancestor of it"),
-            false => format!("the leader of its session, {sid}, has ended"),
-        };
-        let mut ancestor = parent;
-        let mut passed = HashSet::new();
-        while let Some(between) = ancestor.filter(|ancestor| ancestor.sid != sid) {
-            let born = *born_in.entry(between.pid).or_insert(sid);
-            if born != sid || between.sid != between.pid || !passed.insert(between.pid) {
-                return Err(format!(
-                    "it is in session {sid}, which its parent cannot have been in before its own"
-                ));
+        match self.way(sid, parent.copied(), born_in) {
+            Way::Found => Ok(()),
+            Way::Broken => Err(format!(
+                "it is in session {sid}, which its parent cannot have been in before its own"
+            )),
+            Way::Lost if self.of.contains_key(&sid) => {
+                Err(format!("it is in the session of {sid}, which is no ancestor of it"))
             }
-            ancestor = self.of.get(&between.ppid);
+            Way::Lost => Err(format!("the leader of its session, {sid}, has ended")),
         }
-        ancestor.map(drop).ok_or_else(lost)
+    }
+
+    /// The way up to an ancestor in a session, from the first one that must have been
+    /// in it. No process is passed twice.
+    fn way(&self, sid: u32, first: Option<&Kin>, born_in: &mut BornIn) -> Way {
+        let mut ancestor = first;
+        let mut passed = Vec::new();
+        let way = loop {
+            let Some(between) = ancestor else { break Way::Lost };
+            if between.sid == sid {
+                break Way::Found;
+            }
+            if let Some(&(born, way)) = born_in.get(&between.pid) {
+                break if born == sid { way } else { Way::Broken };
+            }
+            // In a circle it is come back to.
+            born_in.insert(between.pid, (sid, Way::Broken));
+            passed.push(between.pid);
+            if between.sid != between.pid {
+                break Way::Broken;
+            }
+            ancestor = self.of.get(&between.ppid).copied();
+        };
+        born_in.extend(passed.into_iter().map(|pid| (pid, (sid, way))));
+        way
     }
 
     /// A group is led by a process of the same session. Where the leader has
@@ -165,6 +198,11 @@ mod tests {
         let both =
             [kin(11, 10, 11, 11), kin(12, 11, 12, 12), kin(13, 12, 11, 11), kin(14, 12, 10, 10)];
         told(&both, 14, "cannot have been in");
+        // What was found out of the parent is so for its next child.
+        let again = [&both[..], &[kin(15, 12, 10, 10)]].concat();
+        told(&again, 15, "cannot have been in");
+        let lost = [kin(11, 10, 11, 11), kin(12, 11, 12, 77), kin(13, 11, 13, 77)];
+        told(&lost, 13, "the leader of its session, 77, has ended");
         let root = lineage_problems(&[kin(10, 0, 7, 7)]);
         assert_eq!(root.len(), 2, "{root:?}");
     }

@@ -21,6 +21,8 @@ pub fn check(set: &ImageSet, findings: &mut Findings) {
     let mut found = findings.of(ImageKind::Cgroup, 0, None);
     let none = CgroupEntry::default();
     let entry = set.cgroup.as_ref().unwrap_or(&none);
+    let names: HashSet<String> =
+        entry.controllers.iter().map(|controller| controller.cnames.join(",")).collect();
     let mut ids = HashSet::new();
     for cgroups in &entry.sets {
         let new = ids.insert(cgroups.id);
@@ -28,7 +30,7 @@ pub fn check(set: &ImageSet, findings: &mut Findings) {
             format!("{} is none, or another's", cgroups.id)
         });
         for member in &cgroups.ctls {
-            check_member(entry, member, &mut found);
+            check_member(&names, member, &mut found);
         }
     }
     for controller in &entry.controllers {
@@ -60,12 +62,11 @@ fn wanted(process: &ProcessImages) -> impl Iterator<Item = u32> {
     named.flatten().filter(|&id| id > ROOT_SET)
 }
 
-fn check_member(entry: &CgroupEntry, member: &CgMemberEntry, found: &mut ImageFindings<'_>) {
+fn check_member(names: &HashSet<String>, member: &CgMemberEntry, found: &mut ImageFindings<'_>) {
     let path = member.path.as_slice();
     let is_path = path.starts_with(b"/") && path.len() <= LONGEST_PATH && is_plain(&path[1..]);
     found.require(is_path, "sets.ctls.path", || "is no path of a cgroup".into());
-    let known =
-        entry.controllers.iter().any(|controller| controller.cnames.join(",") == member.name);
+    let known = names.contains(&member.name);
     found.require(known, "sets.ctls.name", || format!("{:?} is of no controller", member.name));
     found.require(member.cgns_prefix.is_none(), "sets.ctls.cgns_prefix", || {
         "asks for a namespace".into()

@@ -5,33 +5,36 @@ use crate::criu::container::ImageKind;
 use crate::criu::core::{ROBUST_LIST_HEAD, task_state};
 use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::proto::{
-    CoreEntry, CredsEntry, SeccompMode, SignalQueueEntry, TaskCoreEntry, ThreadCoreEntry,
+    CoreEntry, CredsEntry, SeccompMode, SignalQueueEntry, TaskCoreEntry, ThreadCoreEntry, VmaEntry,
     core_entry::March,
 };
 use crate::criu::set::{ImageSet, ProcessImages};
+use crate::criu::vma::areas_and_guards;
 use crate::snapshot::{RESOURCES, SIGINFO_SIZE, SIGNALS};
 
 /// All signals but SIGKILL and SIGSTOP.
 const SIGACTIONS: usize = SIGNALS - 2;
 
 pub fn check(set: &ImageSet, process: &ProcessImages, findings: &mut Findings) {
+    let (areas, _) = areas_and_guards(&process.mm);
     for (tid, core) in &process.cores {
         let mut found = findings.of(ImageKind::Core, *tid, Some(*tid));
         let is_leader = *tid == process.pstree.pid;
-        check_core(set, process, core, is_leader, &mut found);
+        check_core(set, process, areas, core, is_leader, &mut found);
     }
 }
 
 fn check_core(
     set: &ImageSet,
     process: &ProcessImages,
+    areas: &[VmaEntry],
     core: &CoreEntry,
     is_leader: bool,
     found: &mut ImageFindings<'_>,
 ) {
     found.require(core.mtype == March::X8664 as i32, "mtype", || "is not x86-64".into());
     match &core.thread_info {
-        Some(info) => registers::check(info, &process.mm, found),
+        Some(info) => registers::check(info, areas, found),
         None => found.absent("thread_info"),
     }
     match &core.thread_core {

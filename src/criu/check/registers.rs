@@ -3,11 +3,11 @@
 
 use crate::criu::findings::ImageFindings;
 use crate::criu::proto::{
-    MmEntry, ThreadInfoX86, UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode,
-    UserX86XsaveEntry,
+    ThreadInfoX86, UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode, UserX86XsaveEntry,
+    VmaEntry,
 };
 use crate::criu::registers::len;
-use crate::criu::vma::{TASK_SIZE, areas_and_guards, status};
+use crate::criu::vma::{TASK_SIZE, status};
 use crate::snapshot::component;
 
 /// Selectors of 64-bit user mode (`__USER_CS`, `__USER_DS`).
@@ -20,9 +20,9 @@ const USER_FLAGS: u64 = 0x202 | 0x0025_4dd5;
 
 const PROT_EXEC: u32 = 4;
 
-pub fn check(info: &ThreadInfoX86, mm: &MmEntry, found: &mut ImageFindings<'_>) {
+pub fn check(info: &ThreadInfoX86, areas: &[VmaEntry], found: &mut ImageFindings<'_>) {
     check_general(&info.gpregs, found);
-    check_ip(info.gpregs.ip, mm, found);
+    check_ip(info.gpregs.ip, areas, found);
     check_legacy(&info.fpregs, found);
     if let Some(xsave) = &info.fpregs.xsave {
         check_xsave(xsave, found);
@@ -55,9 +55,8 @@ fn check_general(regs: &UserX86RegsEntry, found: &mut ImageFindings<'_>) {
     });
 }
 
-fn check_ip(ip: u64, mm: &MmEntry, found: &mut ImageFindings<'_>) {
+fn check_ip(ip: u64, areas: &[VmaEntry], found: &mut ImageFindings<'_>) {
     const FIELD: &str = "thread_info.gpregs.ip";
-    let areas = areas_and_guards(mm).0;
     let next = areas.partition_point(|vma| vma.end <= ip);
     let vma = areas.get(next).filter(|vma| vma.start <= ip && vma.prot & PROT_EXEC != 0);
     match vma {

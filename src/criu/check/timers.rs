@@ -58,7 +58,7 @@ fn problems(timer: &PosixTimerEntry, process: &ProcessImages) -> Vec<String> {
     if (timer.vsec, timer.vnsec) == (0, 0) && (timer.isec, timer.insec) != (0, 0) {
         problems.push("is off but has an interval".into());
     }
-    let is_thread = |tid: i32| process.cores.iter().any(|(known, _)| known.cast_signed() == tid);
+    let is_thread = |tid: i32| process.cores.contains_key(&tid.cast_unsigned());
     match timer.it_sigev_notify {
         notify::NONE => {}
         notify::SIGNAL | notify::THREAD | notify::THREAD_ID => {

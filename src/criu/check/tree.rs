@@ -108,6 +108,8 @@ fn check_pstree(set: &ImageSet, options: CheckOptions, found: &mut ImageFindings
     found.require(!set.processes.is_empty(), "", || "holds no process".into());
     let mut tids = HashSet::new();
     let mut seen = HashSet::new();
+    let terminals = set.terminals.iter().filter(|info| info.pty.is_some());
+    let controlled: HashSet<u32> = terminals.map(|info| info.sid).collect();
     for (position, process) in set.processes.iter().enumerate() {
         let entry = &process.pstree;
         found.process = Some(entry.pid);
@@ -119,8 +121,7 @@ fn check_pstree(set: &ImageSet, options: CheckOptions, found: &mut ImageFindings
             });
         }
         seen.insert(entry.pid);
-        let is_controlled = entry.sid != entry.pid
-            && set.terminals.iter().any(|info| info.pty.is_some() && info.sid == entry.sid);
+        let is_controlled = entry.sid != entry.pid && controlled.contains(&entry.sid);
         found.require(is_controlled || entry.has_terminal != Some(true), "has_terminal", || {
             format!("is set, but session {} has no terminal of a leader", entry.sid)
         });

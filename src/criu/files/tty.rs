@@ -1,5 +1,7 @@
 //! Terminals, and `tty-info.img` and `tty-data.img`.
 
+use std::collections::HashSet;
+
 use super::super::container::{ImageKind, ImageWriter};
 use super::super::{EncodeError, ImageSet, Images, proto};
 use super::owner;
@@ -152,9 +154,10 @@ impl ImageSet {
     /// Pseudoterminals that were not hung up, but whose master is not in the set.
     pub fn terminals_without_master(&self) -> impl Iterator<Item = &proto::TtyInfoEntry> {
         let is_master = |info: &proto::TtyInfoEntry| info.pty.is_some() && info.id % 2 == 1;
-        let has_master = move |info: &proto::TtyInfoEntry| {
-            self.terminals.iter().any(|other| is_master(other) && other.pty == info.pty)
-        };
+        let index = |info: &proto::TtyInfoEntry| info.pty.map(|pty| pty.index);
+        let masters = self.terminals.iter().filter(|info| is_master(info));
+        let masters: HashSet<Option<u32>> = masters.map(index).collect();
+        let has_master = move |info: &proto::TtyInfoEntry| masters.contains(&index(info));
         self.terminals.iter().filter(move |info| {
             info.pty.is_some() && info.termios.is_some() && !is_master(info) && !has_master(info)
         })

@@ -1,5 +1,6 @@
 //! Open files, descriptors and directories.
 
+mod descriptors;
 mod epoll;
 mod event;
 mod ghost;
@@ -18,6 +19,8 @@ use crate::criu::container::ImageKind;
 use crate::criu::findings::{Findings, ImageFindings};
 use crate::criu::proto::{FdTypes, FileEntry, RegFileEntry};
 use crate::criu::set::{ImageSet, ProcessImages};
+use descriptors::Descriptors;
+use tty::Terminals;
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
@@ -25,6 +28,8 @@ const S_IFDIR: u32 = 0o040_000;
 const PATH_MAX: usize = 4096;
 
 pub fn check_table(set: &ImageSet, options: CheckOptions, findings: &mut Findings) {
+    let descriptors = Descriptors::of(set);
+    let terminals = Terminals::of(set);
     let mut found = findings.of(ImageKind::Files, 0, None);
     for file in set.files.values() {
         let id = file.id;
@@ -47,11 +52,11 @@ pub fn check_table(set: &ImageSet, options: CheckOptions, findings: &mut Finding
                 None => absent("memfd"),
             },
             Ok(FdTypes::Tty) => match &file.tty {
-                Some(entry) => tty::check_file(set, id, entry, &mut found),
+                Some(entry) => tty::check_file(set, &terminals, id, entry, &mut found),
                 None => absent("tty"),
             },
             Ok(FdTypes::Pidfd) => match &file.pidfd {
-                Some(entry) => pidfd::check(set, id, entry, &mut found),
+                Some(entry) => pidfd::check(&descriptors, id, entry, &mut found),
                 None => absent("pidfd"),
             },
             Ok(FdTypes::Inetsk) => match &file.isk {
@@ -79,7 +84,7 @@ pub fn check_table(set: &ImageSet, options: CheckOptions, findings: &mut Finding
                 None => absent("ffy"),
             },
             Ok(FdTypes::Eventpoll) => match &file.epfd {
-                Some(entry) => epoll::check(set, id, entry, &mut found),
+                Some(entry) => epoll::check(&descriptors, id, entry, &mut found),
                 None => absent("epfd"),
             },
             Ok(FdTypes::Eventfd) => match &file.efd {
@@ -99,11 +104,11 @@ pub fn check_table(set: &ImageSet, options: CheckOptions, findings: &mut Finding
         }
     }
     pipe::check_data(set, findings);
-    lock::check(set, findings);
+    lock::check(set, &descriptors, findings);
     ghost::check(set, findings);
     memfd::check(set, findings);
     socket::check(set, findings);
-    tty::check(set, options, findings);
+    tty::check(set, &terminals, options, findings);
 }
 
 fn is_by_path(file: &FileEntry) -> bool {

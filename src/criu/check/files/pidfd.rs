@@ -1,8 +1,8 @@
 //! Descriptors of processes.
 
+use super::descriptors::Descriptors;
 use crate::criu::findings::ImageFindings;
 use crate::criu::proto::PidfdEntry;
-use crate::criu::set::ImageSet;
 
 /// `PIDFD_NONBLOCK`, all that restore may ask `pidfd_open()` for.
 const FLAGS: u32 = 0o4_000;
@@ -10,13 +10,18 @@ const FLAGS: u32 = 0o4_000;
 const GONE: i32 = -1;
 
 /// Restore opens it by the process's number, once all processes are there.
-pub fn check(set: &ImageSet, id: u32, pidfd: &PidfdEntry, found: &mut ImageFindings<'_>) {
+pub fn check(
+    descriptors: &Descriptors<'_>,
+    id: u32,
+    pidfd: &PidfdEntry,
+    found: &mut ImageFindings<'_>,
+) {
     found.require(pidfd.id == id, "pidfd.id", || format!("of file {id} is {}", pidfd.id));
     found.require(pidfd.flags & !FLAGS == 0, "pidfd.flags", || {
         format!("of file {id} are {:#o}, which pidfd_open() refuses", pidfd.flags)
     });
-    let mut pids = set.processes.iter().map(|process| process.pstree.pid.cast_signed());
-    found.require(pidfd.nspid == GONE || pids.any(|pid| pid == pidfd.nspid), "pidfd.nspid", || {
+    let is_there = descriptors.has_process(pidfd.nspid.cast_unsigned());
+    found.require(pidfd.nspid == GONE || is_there, "pidfd.nspid", || {
         format!("{} of file {id} is no process of the set", pidfd.nspid)
     });
 }

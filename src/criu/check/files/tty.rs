@@ -1,7 +1,7 @@
 //! Terminals and what waits to be read from them: what `criu restore` demands of
 //! them stands in `criu/tty.c`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::options::CheckOptions;
 use crate::criu::container::ImageKind;
@@ -26,10 +26,66 @@ const MAX_DATA: usize = 8192;
 const O_RDWR: u32 = 2;
 const O_LARGEFILE: u32 = 0o100_000;
 
+/// The terminals of a set by what they are looked for.
+#[derive(Default)]
+pub struct Terminals<'a> {
+    /// By ID, the first of several.
+    by_id: HashMap<u32, &'a TtyInfoEntry>,
+    /// IDs of pseudoterminals.
+    ptys: HashSet<u32>,
+    /// Indices of masters.
+    masters: HashSet<u32>,
+    /// IDs of those that lock no settings.
+    not_locked: HashSet<u32>,
+    /// Files by the ID of their terminal.
+    files: HashMap<u32, Vec<&'a TtyFileEntry>>,
+}
+
+impl<'a> Terminals<'a> {
+    pub fn of(set: &'a ImageSet) -> Self {
+        let mut terminals = Self::default();
+        for info in &set.terminals {
+            let id = info.id;
+            terminals.by_id.entry(id).or_insert(info);
+            terminals.ptys.extend(info.pty.map(|_| id));
+            terminals.masters.extend(info.pty.filter(|_| is_master(info)).map(|pty| pty.index));
+            let locked = info.termios_locked.as_ref();
+            terminals.not_locked.extend(locked.filter(|locked| is_nothing(locked)).map(|_| id));
+        }
+        for tty in set.files.values().filter_map(|file| file.tty.as_ref()) {
+            terminals.files.entry(tty.tty_info_id).or_default().push(tty);
+        }
+        terminals
+    }
+}
+
+/// Sessions that are led, and process groups with the sessions that they are in.
+struct Sessions {
+    leaders: HashSet<u32>,
+    groups: HashSet<(u32, u32)>,
+}
+
+impl Sessions {
+    fn of(set: &ImageSet) -> Self {
+        let processes = || set.processes.iter().map(|process| &process.pstree);
+        let leaders = processes().filter(|process| process.pid == process.sid);
+        Self {
+            leaders: leaders.map(|process| process.pid).collect(),
+            groups: processes().map(|process| (process.pgid, process.sid)).collect(),
+        }
+    }
+}
+
 /// Restore opens it by a record that only this one refers to.
-pub fn check_file(set: &ImageSet, id: u32, tty: &TtyFileEntry, found: &mut ImageFindings<'_>) {
+pub fn check_file(
+    set: &ImageSet,
+    terminals: &Terminals<'_>,
+    id: u32,
+    tty: &TtyFileEntry,
+    found: &mut ImageFindings<'_>,
+) {
     found.require(tty.id == id, "tty.id", || format!("of file {id} is {}", tty.id));
-    let info = set.terminals.iter().find(|info| info.id == tty.tty_info_id);
+    let info = terminals.by_id.get(&tty.tty_info_id).copied();
     found.require(info.is_some(), "tty.tty_info_id", || {
         format!("{} of file {id} is not in tty-info.img", tty.tty_info_id)
     });
@@ -52,24 +108,30 @@ pub fn check_file(set: &ImageSet, id: u32, tty: &TtyFileEntry, found: &mut Image
 }
 
 /// What terminals there are, and who restores them.
-pub fn check(set: &ImageSet, options: CheckOptions, findings: &mut Findings) {
+pub fn check(
+    set: &ImageSet,
+    terminals: &Terminals<'_>,
+    options: CheckOptions,
+    findings: &mut Findings,
+) {
     let shell = if options.shell_job { set.session_of_shell() } else { None };
     let mut found = findings.of(ImageKind::TtyInfo, 0, None);
     let mut ids = HashSet::new();
+    let sessions = Sessions::of(set);
     for info in &set.terminals {
         let id = info.id;
         found.require(ids.insert(id) && id <= MAX_ID, "id", || {
             format!("{id} is not unique, or above {MAX_ID}")
         });
         check_kind(info, &mut found);
-        check_settings(set, info, &mut found);
-        check_session(set, info, shell, &mut found);
+        check_settings(terminals, info, &mut found);
+        check_session(&sessions, info, shell, &mut found);
         found.require(!info.exclusive, "exclusive", || {
             format!("of terminal {id} is set, which no restore does")
         });
     }
-    check_pairs(set, shell, &mut found);
-    check_data(set, findings);
+    check_pairs(set, terminals, shell, &mut found);
+    check_data(set, terminals, findings);
 }
 
 fn is_master(info: &TtyInfoEntry) -> bool {
@@ -100,7 +162,7 @@ fn check_kind(info: &TtyInfoEntry, found: &mut ImageFindings<'_>) {
 }
 
 /// A master has all of them, another end all or, once it was hung up, none.
-fn check_settings(set: &ImageSet, info: &TtyInfoEntry, found: &mut ImageFindings<'_>) {
+fn check_settings(terminals: &Terminals<'_>, info: &TtyInfoEntry, found: &mut ImageFindings<'_>) {
     let id = info.id;
     if is_hung_up(info) && info.termios_locked.is_none() && info.winsize.is_none() {
         return;
@@ -119,11 +181,7 @@ fn check_settings(set: &ImageSet, info: &TtyInfoEntry, found: &mut ImageFindings
     // Locked before they are made, they stay what they are by default. `/dev/tty`
     // comes when its terminal is there.
     let is_there = info.pty.is_none();
-    let is_made_before = set.terminals.iter().any(|other| {
-        !is_master(info)
-            && other.id == id.saturating_add(1)
-            && other.termios_locked.as_ref().is_some_and(is_nothing)
-    });
+    let is_made_before = !is_master(info) && terminals.not_locked.contains(&id.saturating_add(1));
     found.require(is_nothing(locked) || is_there || is_made_before, "termios_locked", || {
         format!("of terminal {id} locks settings before they are made")
     });
@@ -138,7 +196,7 @@ fn is_nothing(termios: &TermiosEntry) -> bool {
 /// The leader of a session gets its terminal, with a group in the foreground that
 /// is there. Nothing is made of what `/dev/tty` says.
 fn check_session(
-    set: &ImageSet,
+    sessions: &Sessions,
     info: &TtyInfoEntry,
     shell: Option<u32>,
     found: &mut ImageFindings<'_>,
@@ -147,10 +205,9 @@ fn check_session(
     if sid == 0 || info.pty.is_none() && shell == Some(sid) {
         return;
     }
-    let processes = || set.processes.iter().map(|process| &process.pstree);
-    let leads = processes().any(|process| process.pid == sid && process.sid == sid);
+    let leads = sessions.leaders.contains(&sid);
     found.require(leads, "sid", || format!("{sid} of terminal {id} is no session of the set"));
-    let is_there = processes().any(|process| process.pgid == pgrp && process.sid == sid);
+    let is_there = sessions.groups.contains(&(pgrp, sid));
     found.require(is_there, "pgrp", || {
         format!("{pgrp} of terminal {id} is no process group of session {sid}")
     });
@@ -159,7 +216,12 @@ fn check_session(
 /// Without its master a terminal is that of whoever restores, of a shell's job one
 /// at most. Linked are the first two of one index, as data has to go from the one to
 /// the other.
-fn check_pairs(set: &ImageSet, shell: Option<u32>, found: &mut ImageFindings<'_>) {
+fn check_pairs(
+    set: &ImageSet,
+    terminals: &Terminals<'_>,
+    shell: Option<u32>,
+    found: &mut ImageFindings<'_>,
+) {
     let mut of_shell = shell.and_then(|_| set.terminals_without_master().next());
     let mut masters = HashSet::new();
     for info in set.terminals.iter().filter(|info| info.pty.is_some()) {
@@ -167,8 +229,7 @@ fn check_pairs(set: &ImageSet, shell: Option<u32>, found: &mut ImageFindings<'_>
         if is_master(info) {
             masters.insert(index);
         } else if is_hung_up(info) {
-            let is_taken =
-                set.terminals.iter().any(|other| is_master(other) && other.pty == info.pty);
+            let is_taken = terminals.masters.contains(&index);
             found.require(!is_taken, "pty.index", || {
                 format!("{index} of terminal {}, which was hung up, is that of a master", info.id)
             });
@@ -182,8 +243,7 @@ fn check_pairs(set: &ImageSet, shell: Option<u32>, found: &mut ImageFindings<'_>
     }
     let of_shell = shell.and_then(|_| set.terminals_without_master().next());
     for info in &set.terminals {
-        let files = set.files.values().filter_map(|file| file.tty.as_ref());
-        let files: Vec<_> = files.filter(|tty| tty.tty_info_id == info.id).collect();
+        let files = terminals.files.get(&info.id).map_or(&[][..], Vec::as_slice);
         let (count, is_of_shell) = (files.len(), of_shell.is_some_and(|first| first.id == info.id));
         let fits = if is_master(info) || is_of_shell { count == 1 } else { count > 0 };
         let is_as_opened = files.iter().all(|tty| tty.flags & !O_LARGEFILE == O_RDWR);
@@ -194,12 +254,12 @@ fn check_pairs(set: &ImageSet, shell: Option<u32>, found: &mut ImageFindings<'_>
     }
 }
 
-fn check_data(set: &ImageSet, findings: &mut Findings) {
+fn check_data(set: &ImageSet, terminals: &Terminals<'_>, findings: &mut Findings) {
     let mut found = findings.of(ImageKind::TtyData, 0, None);
     let mut ids = HashSet::new();
     for data in &set.terminal_data {
         let id = data.tty_id;
-        let has = |id: u32| set.terminals.iter().any(|info| info.id == id && info.pty.is_some());
+        let has = |id: u32| terminals.ptys.contains(&id);
         found.require(has(id) && has(id ^ 1), "tty_id", || {
             format!("{id} is no pseudoterminal of which both ends are open")
         });
