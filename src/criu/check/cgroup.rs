@@ -15,6 +15,13 @@ const LONGEST_PATH: usize = 3072;
 /// The longest value: a page, of which the kernel takes no more at once.
 const LONGEST_VALUE: usize = 4096;
 
+/// The longest list of controllers: of all that a kernel may have
+/// (`CGROUP_SUBSYS_COUNT`, 16 at most), each of `MAX_CGROUP_TYPE_NAMELEN` bytes.
+const LONGEST_NAMES: usize = 16 * 32;
+/// How many cgroups there may be: restore has to look at each of them in the guest,
+/// which is told its whole path.
+const MOST_CGROUPS: usize = 1 << 16;
+
 /// Restore refuses a process whose set is not there, and a set of a hierarchy that
 /// it knows nothing of.
 pub fn check(set: &ImageSet, findings: &mut Findings) {
@@ -33,12 +40,19 @@ pub fn check(set: &ImageSet, findings: &mut Findings) {
             check_member(&names, member, &mut found);
         }
     }
+    let mut count = 0;
     for controller in &entry.controllers {
-        found.require(!controller.cnames.is_empty(), "controllers.cnames", || "are none".into());
+        let names = &controller.cnames;
+        let length: usize = names.iter().map(|name| name.len() + 1).sum();
+        let are_names = !names.is_empty() && length <= LONGEST_NAMES;
+        found.require(are_names, "controllers.cnames", || "are none, or too long".into());
         for dir in &controller.dirs {
-            check_dir(dir, 0, true, &mut found);
+            count += check_dir(dir, 0, true, &mut found);
         }
     }
+    found.require(count <= MOST_CGROUPS, "controllers.dirs", || {
+        format!("are {count}, more than {MOST_CGROUPS}")
+    });
     for process in &set.processes {
         found.process = Some(process.pstree.pid);
         for id in wanted(process) {
@@ -80,14 +94,20 @@ fn is_plain(path: &[u8]) -> bool {
         || names.into_iter().all(|name| !matches!(name, b"" | b"." | b"..") && !name.contains(&0))
 }
 
-fn check_dir(dir: &CgroupDirEntry, above: usize, is_root: bool, found: &mut ImageFindings<'_>) {
+/// Checks a cgroup and those below it, and counts them.
+fn check_dir(
+    dir: &CgroupDirEntry,
+    above: usize,
+    is_root: bool,
+    found: &mut ImageFindings<'_>,
+) -> usize {
     let field = "controllers.dirs.dir_name";
     let len = above.saturating_add(dir.dir_name.len()).saturating_add(1);
     let name = dir.dir_name.as_slice();
     let is_name = is_plain(name) && (is_root || !name.is_empty()) && len <= LONGEST_PATH;
     found.require(is_name, field, || "is no path of a cgroup".into());
     if !is_name {
-        return;
+        return 1;
     }
     for property in &dir.properties {
         let file = property.name.strip_prefix(AS_IT_IS).unwrap_or(&property.name);
@@ -101,7 +121,6 @@ fn check_dir(dir: &CgroupDirEntry, above: usize, is_root: bool, found: &mut Imag
             || format!("has {} bytes", property.value.len()),
         );
     }
-    for child in &dir.children {
-        check_dir(child, len, false, found);
-    }
+    let below = dir.children.iter().map(|child| check_dir(child, len, false, found));
+    1 + below.sum::<usize>()
 }
