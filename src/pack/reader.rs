@@ -188,6 +188,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_frame_that_would_take_long_to_unpack_is_refused() {
+        let mut table = SeekTable::default();
+        table.push(crate::pack::Frame { packed: 0, unpacked: 1 << 30, padding: 0 });
+        let error = unpacked(&table.to_bytes(), Compression::Zstd, 0).unwrap_err();
+        assert!(error.to_string().contains("too large"), "{error}");
+    }
+
     proptest! {
         /// Whatever a file says of itself, reading it ends.
         #[test]

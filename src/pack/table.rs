@@ -19,6 +19,8 @@ const ENTRY: usize = 8;
 const DESCRIPTOR: u8 = 0;
 /// Frames that a file may have: some terabytes in pieces of a few megabytes.
 const MOST: usize = 1 << 22;
+/// The largest frame, unpacked: to read a byte of it, all before it is unpacked.
+const LARGEST: u32 = 64 << 20;
 
 /// The frames of a packed file, those that are skipped among them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -109,6 +111,9 @@ impl SeekTable {
         let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         let entry = |bytes: &[u8]| (word(bytes), word(&bytes[4..]));
         let table = Self { entries: bytes.chunks_exact(ENTRY).map(entry).collect() };
+        if table.entries.iter().any(|&(_, unpacked)| unpacked > LARGEST) {
+            return Err(wrong("has a frame that is too large"));
+        }
         if table.packed().checked_add(SKIPPABLE_HEADER as u64) != Some(start) {
             return Err(wrong("has another length than its table of frames says"));
         }
