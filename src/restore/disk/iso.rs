@@ -24,6 +24,10 @@ pub(super) const FENCE: u64 = 8 << 20;
 /// Up to here a file is copied, in bytes.
 pub(super) const SMALL: u64 = 256 << 10;
 
+/// What is kept in memory at most, in bytes: thousands of threads have some
+/// kilobytes each.
+const MOST_MEMORY: u64 = 1 << 30;
+
 /// What one directory record can say of a file's length; longer files have
 /// several.
 const SECTION: u64 = (1 << 32) - SECTOR;
@@ -93,7 +97,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Lays out files. `None` where there are too many, or too large ones.
+    /// Lays out files. `None` where there are too many, also for memory, or too large
+    /// ones.
     pub fn of(files: &[Entry<'_>]) -> Option<Self> {
         let mut pieces = vec![Piece { source: Source::Memory, offset: 0, len: 0 }];
         let (mut copied, mut memory) = (Vec::new(), FENCE);
@@ -119,6 +124,9 @@ impl Layout {
         }
         pieces.push(Piece { source: Source::Memory, offset: memory, len: FENCE });
         let (end, memory) = (end.checked_add(FENCE)?, memory + FENCE);
+        if memory > MOST_MEMORY {
+            return None;
+        }
         let head = head(files, &places, end)?;
         Some(Self { pieces, copied, head, memory })
     }

@@ -118,3 +118,11 @@ fn many_files_fill_several_sectors_and_too_many_are_refused() {
     assert!(Layout::of(&[entry("huge", u64::MAX - 1)]).is_none());
     assert!(Layout::of(&[entry("large", 9 << 40)]).is_none());
 }
+
+#[test]
+fn small_files_take_no_more_memory_than_there_is_for_them() {
+    let small = |count| Layout::of(&vec![entry("a.img", SMALL); count]);
+    let room = ((MOST_MEMORY - 2 * FENCE) / SMALL) as usize;
+    assert_eq!(small(room).unwrap().memory, MOST_MEMORY);
+    assert!(small(room + 1).is_none());
+}

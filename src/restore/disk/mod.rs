@@ -137,7 +137,8 @@ impl Contents {
             .iter()
             .map(|image| Entry { name: &image.name, size: image.size })
             .collect();
-        let layout = Layout::of(&entries).ok_or("a file system cannot hold that many images")?;
+        let layout =
+            Layout::of(&entries).ok_or("the images are too many for a disk, or too large")?;
         let used = layout.pieces.iter().filter_map(|piece| match piece.source {
             Source::File(index) => Some(index),
             Source::Memory => None,
