@@ -11,6 +11,11 @@ use super::error::RestoreError;
 use crate::criu::{self, CheckOptions, GhostImage, ImageDirectory, ImageStore, Need};
 use crate::pack::{Compression, Unpacked};
 
+/// What all images may have together, in bytes: no memory is larger
+/// (`MAX_PHYSMEM_BITS`, `arch/x86/include/asm/sparsemem.h`). What is made of their
+/// sizes stays far within 64 bits.
+const MOST_BYTES: u64 = 1 << 52;
+
 /// What a ustar header has room for without an extension.
 const MAX_NAME: usize = 100;
 
@@ -201,14 +206,22 @@ impl ImageSet {
 
     /// All images together, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.images.iter().map(|image| image.size).sum()
+        sum(&self.images)
     }
 
     /// The memory contents among them, in bytes.
     pub fn page_bytes(&self) -> u64 {
         let pages = self.images.iter().filter(|image| image.name.starts_with("pages-"));
-        pages.map(|image| image.size).sum()
+        sum(pages)
     }
+}
+
+fn fit(images: &[ImageFile]) -> bool {
+    sum(images) <= MOST_BYTES
+}
+
+fn sum<'a>(images: impl IntoIterator<Item = &'a ImageFile>) -> u64 {
+    images.into_iter().fold(0, |sum, image| sum.saturating_add(image.size))
 }
 
 /// Addresses of sockets of netlink that are bound.
@@ -334,6 +347,9 @@ fn list(dir: &Path) -> Result<Vec<ImageFile>, RestoreError> {
         (&a.name, a.compression.is_some()).cmp(&(&b.name, b.compression.is_some()))
     });
     images.dedup_by(|a, b| a.name == b.name);
+    if !fit(&images) {
+        return Err(broken("they are larger together than the memory of any guest".into()));
+    }
     Ok(images)
 }
 
@@ -484,6 +500,16 @@ mod tests {
         fs::write(dir.path().join("pages-1.img"), "plain").unwrap();
         let images = list(dir.path()).unwrap();
         assert_eq!((images.len(), images[0].size, images[0].compression), (1, 5, None));
+    }
+
+    #[test]
+    fn more_than_any_guest_takes_is_refused() {
+        let fits = |sizes: &[u64]| {
+            let image = |&size| ImageFile { name: "a.img".into(), size, compression: None };
+            fit(&sizes.iter().map(image).collect::<Vec<_>>())
+        };
+        assert!(fits(&[]) && fits(&[1 << 40, 1 << 51, 1 << 20]));
+        assert!(!fits(&[1 << 52, 1]) && !fits(&[i64::MAX as u64; 3]) && !fits(&[u64::MAX, 1]));
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub(super) fn transfer(
     compare(&images.images, &answer).map_err(|reason| RestoreError::Transfer { domain, reason })
 }
 
-/// The length of the archive in bytes: a number of records.
+/// The length of the archive in bytes: a number of records. Sizes of images are
+/// known to be far below what 64 bits count.
 pub(super) fn archive_size(images: &[ImageFile]) -> u64 {
     let blocks = |image: &ImageFile| 1 + image.size.div_ceil(BLOCK);
     let blocks = 2 + images.iter().map(blocks).sum::<u64>();
