@@ -7,6 +7,10 @@ use super::container::{ImageKind, ReadError};
 /// How many violations are collected; more would tell nothing new.
 const MAX_VIOLATIONS: usize = 100;
 
+/// How much is said of each, in bytes: names and values of images can be as long as
+/// these are.
+const LONGEST: usize = 2000;
+
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
@@ -60,8 +64,9 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, violation: Violation) {
+    pub(super) fn add(&mut self, mut violation: Violation) {
         if !self.is_full() {
+            shorten(&mut violation.problem);
             self.violations.push(violation);
         }
     }
@@ -105,7 +110,7 @@ impl ImageFindings<'_> {
 
     /// Notes that a field is wrong unless `holds`.
     pub(super) fn require(&mut self, holds: bool, field: &str, problem: impl FnOnce() -> String) {
-        if !holds {
+        if !holds && !self.findings.is_full() {
             self.add(field, problem());
         }
     }
@@ -113,5 +118,31 @@ impl ImageFindings<'_> {
     /// Notes that a field is not there.
     pub(super) fn absent(&mut self, field: &str) {
         self.add(field, "is absent");
+    }
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|&end| text.is_char_boundary(end));
+        text.truncate(end.unwrap_or(0));
+        text.push_str(" …");
+        text.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_long_is_told_in_part() {
+        let mut findings = Findings::default();
+        for problem in ["is short".to_owned(), "ä".repeat(5000)] {
+            findings.add(Violation::new("a.img".into(), None, "", problem));
+        }
+        let [short, long] = &findings.into_violations()[..] else { panic!("two") };
+        assert_eq!(short.problem, "is short");
+        assert!(long.problem.starts_with("ää") && long.problem.ends_with("ä …"));
+        assert!(long.problem.len() <= LONGEST + 4, "{}", long.problem.len());
     }
 }
