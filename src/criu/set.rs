@@ -235,7 +235,9 @@ impl SetReader<'_> {
             }
             Ok(())
         });
-        self.or_missing(kind, 0, read);
+        if self.or_missing(kind, 0, read).is_none() {
+            return Default::default();
+        }
         for id in twice {
             let image = kind.file_name(0);
             self.findings.add(Violation::new(image, None, "id", format!("{id} is not unique")));
