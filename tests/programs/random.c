@@ -16,6 +16,7 @@
 #include "random/pipes.h"
 #include "random/terminals.h"
 #include "random/sockets.h"
+#include "random/inet.h"
 #include "random/files.h"
 #include "random/signals.h"
 #include "random/timers.h"
@@ -313,7 +314,7 @@ static void part_from_child(void)
 static void make_own(void)
 {
 	static void (*const makers[])(void) = { make_memory, make_memory, make_file_memory, make_pipe, make_pipe,
-		make_fifo, make_sockets, make_netlink, make_file, make_file, make_deleted, make_other, make_lock, make_timer,
+		make_fifo, make_sockets, make_inet, make_netlink, make_file, make_file, make_deleted, make_other, make_lock, make_timer,
 		make_timer, make_interval_timer, make_eventfd, make_signalfd, make_timerfd, make_epoll };
 
 	for (int i = 4 + (int)draw(14); i > 0; i--)
