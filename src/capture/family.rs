@@ -1,6 +1,6 @@
 //! How the processes of a tree belong together.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::control::Tree;
 use crate::linux::{PidType, Task};
@@ -17,7 +17,7 @@ const SIGCHLD: i32 = nix::libc::SIGCHLD;
 pub(super) fn survey(tree: &Tree<'_>, shell_job: bool) -> Result<Vec<Obstacle>, CaptureError> {
     let mut found = Vec::new();
     let mut kin = Vec::new();
-    let mut names = Vec::new();
+    let mut names = HashMap::new();
     for (position, target) in tree.members().iter().enumerate() {
         let mut obstacles = Obstacles::of(target);
         let looked = member(target.leader(), position == 0, &mut obstacles).and_then(|own| {
@@ -27,7 +27,7 @@ pub(super) fn survey(tree: &Tree<'_>, shell_job: bool) -> Result<Vec<Obstacle>, 
         });
         match looked {
             Ok(own) => {
-                names.push((own.pid, target.comm().to_owned()));
+                names.insert(own.pid, target.comm().to_owned());
                 kin.push(own);
             }
             // It has ended since the tree was looked at.
@@ -47,7 +47,7 @@ pub(super) fn survey(tree: &Tree<'_>, shell_job: bool) -> Result<Vec<Obstacle>, 
             "it has ended with a signal other than SIGCHLD for its parent (clone)",
         );
         found.extend(obstacles.into_vec());
-        names.push((zombie.pid, comm));
+        names.insert(zombie.pid, comm);
         kin.push(zombie.kin());
     }
     let mut kin = settled_kin(kin);
@@ -59,7 +59,7 @@ pub(super) fn survey(tree: &Tree<'_>, shell_job: bool) -> Result<Vec<Obstacle>, 
         if of_session && Some(pid) == root {
             why.push_str(" (a shell's job is saved with --shell-job)");
         }
-        let comm = names.iter().find(|(named, _)| *named == pid).map_or("", |(_, comm)| comm);
+        let comm = names.get(&pid).map_or("", String::as_str);
         let mut obstacles = Obstacles::named(pid.cast_signed(), comm);
         obstacles.add(why);
         found.extend(obstacles.into_vec());

@@ -97,8 +97,7 @@ pub(super) struct Shared {
 fn has_terminal_of_leader(tree: &Tree<'_>, target: &Target<'_>) -> Result<bool, KernelError> {
     let signal = target.leader().signal_struct()?;
     let session = signal.id(PidType::Sid)?;
-    let is_led = tree.members().iter().any(|member| member.pid() == session);
-    Ok(is_led && session != target.pid() && !signal.tty()?.is_null())
+    Ok(tree.member(session).is_some() && session != target.pid() && !signal.tty()?.is_null())
 }
 
 /// Reads a frozen process of a tree; `now` is `CLOCK_MONOTONIC` in nanoseconds. Its filters go

@@ -1,6 +1,6 @@
 //! The processes that are acted on together.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(5);
 pub struct Tree<'k> {
     /// The root first, parents before children.
     members: Vec<Target<'k>>,
+    /// Where each of them is, by PID.
+    places: HashMap<i32, usize>,
     /// Whether descendants belong to it.
     whole: bool,
 }
@@ -34,7 +36,7 @@ pub(super) struct Member<'k> {
 impl<'k> Tree<'k> {
     /// A process without its descendants.
     pub fn alone(root: Target<'k>) -> Self {
-        Self { members: vec![root], whole: false }
+        Self::some(vec![root])
     }
 
     /// A process and its descendants now. While they run there may be others
@@ -45,14 +47,19 @@ impl<'k> Tree<'k> {
     /// [`ControlError::Unsuitable`] for a member of a kind that cannot be
     /// controlled; errors of the walk.
     pub fn of(root: Target<'k>) -> Result<Self, ControlError> {
-        let mut tree = Self { members: vec![root], whole: true };
-        tree.members = tree.look_settled()?.into_iter().map(|member| member.target).collect();
+        let mut tree = Self::new(vec![root], true);
+        tree.set_members(tree.look_settled()?);
         Ok(tree)
     }
 
     /// These processes, at least one, without what descends from them.
     pub fn some(members: Vec<Target<'k>>) -> Self {
-        Self { members, whole: false }
+        Self::new(members, false)
+    }
+
+    fn new(members: Vec<Target<'k>>, whole: bool) -> Self {
+        let places = members.iter().map(Target::pid).zip(0..).collect();
+        Self { members, places, whole }
     }
 
     /// The process that all others descend from.
@@ -67,12 +74,18 @@ impl<'k> Tree<'k> {
         &self.members
     }
 
+    /// The member of this PID, if there is one.
+    pub fn member(&self, pid: i32) -> Option<&Target<'k>> {
+        self.members.get(*self.places.get(&pid)?)
+    }
+
     pub(super) fn kernel(&self) -> &'k Kernel {
         self.root().leader().kernel()
     }
 
     pub(super) fn set_members(&mut self, members: Vec<Member<'k>>) {
-        self.members = members.into_iter().map(|member| member.target).collect();
+        let members = members.into_iter().map(|member| member.target).collect();
+        *self = Self::new(members, self.whole);
     }
 
     /// Members that have ended and wait for their parent, in its order.

@@ -235,12 +235,7 @@ impl<'k> FilesStruct<'k> {
     ///
     /// [`KernelError::Corrupt`] for a table larger than any process can have.
     pub fn open_fds(&self) -> Result<Vec<OpenFd<'k>>, KernelError> {
-        let Some(table) = self.fdt()? else { return Ok(Vec::new()) };
-        let max = table.max_fds()?;
-        if max > MAX_FDS || !max.is_multiple_of(WORD_BITS) {
-            let why = format!("max_fds is {max}");
-            return Err(KernelError::Corrupt { what: "fdtable".into(), addr: table.addr(), why });
-        }
+        let Some((table, max)) = self.table()? else { return Ok(Vec::new()) };
         let kernel = self.kernel();
         let (files, open, cloexec) = (table.fd()?, table.open_fds()?, table.close_on_exec()?);
         let mut fds = Vec::new();
@@ -261,6 +256,31 @@ impl<'k> FilesStruct<'k> {
             }
         }
         Ok(fds)
+    }
+
+    /// What a descriptor refers to; `None` for one that is not open.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_fds`](Self::open_fds).
+    pub fn file_of(&self, fd: u32) -> Result<Option<File<'k>>, KernelError> {
+        let Some((table, _)) = self.table()?.filter(|(_, max)| fd < *max) else { return Ok(None) };
+        let kernel = self.kernel();
+        let [bits] = words_at(kernel, table.open_fds()?, fd / WORD_BITS)?;
+        let [pointer] = words_at(kernel, table.fd()?, fd)?;
+        let is_open = bits >> (fd % WORD_BITS) & 1 == 1 && pointer != 0;
+        is_open.then(|| File::at(kernel, GuestVirt::new(pointer))).transpose()
+    }
+
+    /// The table and its size.
+    fn table(&self) -> Result<Option<(Fdtable<'k>, u32)>, KernelError> {
+        let Some(table) = self.fdt()? else { return Ok(None) };
+        let max = table.max_fds()?;
+        if max > MAX_FDS || !max.is_multiple_of(WORD_BITS) {
+            let why = format!("max_fds is {max}");
+            return Err(KernelError::Corrupt { what: "fdtable".into(), addr: table.addr(), why });
+        }
+        Ok(Some((table, max)))
     }
 }
 

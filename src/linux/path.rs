@@ -15,8 +15,6 @@ use super::view::{Embedded, Ptr, Struct};
 /// Most components of a path, mounts crossed included. A path that a program
 /// can open has at most 2048 (`PATH_MAX`).
 const MAX_COMPONENTS: usize = 4096;
-/// Most names of a file that are looked at (`EXT4_LINK_MAX`).
-const MAX_LINKS: usize = 65_000;
 /// Longest path, the zero at its end included (`include/uapi/linux/limits.h`).
 const PATH_MAX: u64 = 4096;
 /// Longest name of a component (`NAME_MAX`).
@@ -332,17 +330,18 @@ impl<'k> Dentry<'k> {
 }
 
 impl<'k> Inode<'k> {
-    /// Its names that are in memory: a directory has one at most.
+    /// Its names that are in memory, the first `most` of them: a directory has one at
+    /// most.
     ///
     /// # Errors
     ///
-    /// [`KernelError::Corrupt`] for more than any file has.
-    pub fn names(&self) -> Result<Vec<Dentry<'k>>, KernelError> {
+    /// [`KernelError::Corrupt`] where their list is being changed.
+    pub fn names(&self, most: usize) -> Result<Vec<Dentry<'k>>, KernelError> {
         let mut names = Vec::new();
         let (mut from, mut at) = (self.place("first_name")?.addr(), self.first_name()?);
-        while !at.is_null() {
+        while !at.is_null() && names.len() < most {
             let name = Dentry::container_of(self.kernel(), at, "next_name")?;
-            if names.len() == MAX_LINKS || !at.is_kernel() || name.name_back()? != from {
+            if !at.is_kernel() || name.name_back()? != from {
                 let why = format!("the list of its names leads from {from} to {at}");
                 return Err(KernelError::Corrupt { what: "inode".into(), addr: self.addr(), why });
             }

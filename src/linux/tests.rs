@@ -167,7 +167,7 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     for watch in FsnotifyGroup::at(kernel, at)?.watches().unwrap_or_default() {
         let _ = watch.mark().and_then(|mark| mark.inode());
     }
-    let _ = Inode::at(kernel, at)?.names();
+    let _ = Inode::at(kernel, at)?.names(1000);
     let _ = Inode::at(kernel, at)?.link_text();
     let _ = Dentry::at(kernel, at)?.child_named(b"name");
     let _ = UnixSock::at(kernel, at)?.sun_path();

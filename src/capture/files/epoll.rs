@@ -106,15 +106,13 @@ impl<'k> Files<'k> {
     }
 
     fn read_watched(&self, file: &File<'k>, opener: Opener<'k>) -> Result<Watched, KernelError> {
-        let fds = opener.table.open_fds()?;
-        let fds: HashMap<u32, GuestVirt> =
-            fds.into_iter().map(|open| (open.fd, open.file.addr())).collect();
         let mut watched = Watched::default();
         for item in Eventpoll::of(file)?.watched()? {
             // It is being closed.
             let Some(target) = item.file()? else { continue };
             let fd = item.fd()?.cast_unsigned();
-            if fds.get(&fd) != Some(&target.addr()) {
+            let named = opener.table.file_of(fd)?;
+            if named.is_none_or(|named| named.addr() != target.addr()) {
                 let pid = opener.pid;
                 let what =
                     format!("watches fd {fd}, which is another's or closed in process {pid}");

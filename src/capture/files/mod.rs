@@ -209,13 +209,13 @@ impl<'k> Files<'k> {
         let missing = CaptureError::Missing { pid: target.pid(), what: "file descriptors" };
         let files = target.leader().files()?.ok_or(missing)?;
         self.fd_tables.insert(files.addr());
-        let mut table = FdTable::default();
+        let (mut table, mut seen) = (FdTable::default(), HashSet::new());
         for open in files.open_fds()? {
             let holder = format!("fd {}", open.fd);
             let known = self.opened.contains_key(&open.file.addr());
             let Some(file) = self.open_file(&open.file, &holder, obstacles)? else { continue };
             // Locks are read at the first descriptor of a table.
-            if !table.descriptors.iter().any(|other| other.file == file) {
+            if seen.insert(file) {
                 let (table, pid) = (files.addr(), target.pid().cast_unsigned());
                 let locker = Locker { table, pid, fd: open.fd, first: !known };
                 let locked = self.locks(&open.file, &locker, obstacles)?;
@@ -255,20 +255,19 @@ impl<'k> Files<'k> {
         &self,
         tree: &Tree<'k>,
     ) -> Result<Vec<Obstacle>, CaptureError> {
-        let pids: Vec<u32> =
-            tree.members().iter().map(|member| member.pid().cast_unsigned()).collect();
         let mut obstacles = Vec::new();
         for ((_, file), held) in self.tables.files.iter().zip(&self.held) {
-            if !owner::is_one_of(&file.owner, &pids) {
+            if !owner::is_one_of(&file.owner, tree) {
                 let (holder, pid) = (&held.holder, file.owner.pid);
                 let what = format!("{holder} signals I/O to {pid}, which is not saved with it");
                 obstacles.push(held.subject.obstacle(what));
             }
         }
-        let zombies = tree.zombies()?.iter().map(Task::tgid).collect::<Result<Vec<_>, _>>()?;
+        let zombies = tree.zombies()?.iter().map(Task::tgid).collect::<Result<HashSet<_>, _>>()?;
         for OfProcess { subject, holder, pid, may_be_zombie } in &self.of_processes {
             let ended = *may_be_zombie && zombies.contains(&pid.cast_signed());
-            if !pids.contains(pid) && !ended && !self.is_to_be_seen(tree, *pid)? {
+            let is_member = tree.member(pid.cast_signed()).is_some();
+            if !is_member && !ended && !self.is_to_be_seen(tree, *pid)? {
                 let what = format!("{holder} of process {pid}, which is not saved with it");
                 obstacles.push(subject.obstacle(what));
             }
@@ -293,10 +292,10 @@ impl<'k> Files<'k> {
         for held in &self.held {
             shared.extend(held.shared(is_certain)?);
         }
-        let things: Vec<Thing> = shared.iter().map(|shared| shared.thing).collect();
-        let holders = outside::holders(tree, &self.fd_tables, &things)?;
-        for (shared, holder) in shared.iter().zip(holders) {
-            obstacles.extend(shared.obstacle(holder.as_deref()));
+        let things = shared.iter().map(|shared| shared.thing);
+        let holders = outside::holders(tree, &self.fd_tables, things)?;
+        for shared in &shared {
+            obstacles.extend(shared.obstacle(holders.get(&shared.thing).map(String::as_str)));
         }
         Ok(obstacles)
     }

@@ -1,7 +1,7 @@
 //! Whether a path leads to the file that it is the path of.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use crate::kernel::{Kernel, KernelError};
 use crate::linux::{Mount, Path, Stop, Struct};
@@ -12,35 +12,39 @@ use crate::memory::GuestVirt;
 pub(super) struct Mounts<'k> {
     /// What is mounted on the mounts that were looked at, by the dentry it hides.
     on: HashMap<GuestVirt, HashMap<GuestVirt, GuestVirt>>,
-    /// All mounts, by the file system that is mounted.
-    by_file_system: Option<HashMap<GuestVirt, Vec<Mount<'k>>>>,
+    all: Option<All<'k>>,
+}
+
+/// All mounts below the root directory.
+struct All<'k> {
+    mounts: HashSet<GuestVirt>,
+    by_file_system: HashMap<GuestVirt, Vec<Mount<'k>>>,
 }
 
 impl<'k> Mounts<'k> {
-    /// The mounts of a file system below the root directory `root`.
+    /// The mounts of a file system below the root directory `root`, the first `most`
+    /// of them.
     pub(super) fn of(
         &mut self,
         root: &Path<'k>,
         file_system: GuestVirt,
+        most: usize,
     ) -> Result<Vec<Mount<'k>>, KernelError> {
-        let known = match self.by_file_system.take() {
-            Some(known) => known,
-            None => by_file_system(root)?,
-        };
-        let found = known.get(&file_system).cloned().unwrap_or_default();
-        self.by_file_system = Some(known);
-        Ok(found)
+        let found = self.all(root)?.by_file_system.get(&file_system);
+        Ok(found.into_iter().flatten().take(most).copied().collect())
     }
 
     /// Whether a mount is one of those below the root directory `root`.
     pub(super) fn has(&mut self, root: &Path<'k>, mount: &Mount<'k>) -> Result<bool, KernelError> {
-        let known = match self.by_file_system.take() {
+        Ok(self.all(root)?.mounts.contains(&mount.addr()))
+    }
+
+    fn all(&mut self, root: &Path<'k>) -> Result<&All<'k>, KernelError> {
+        let all = match self.all.take() {
             Some(known) => known,
-            None => by_file_system(root)?,
+            None => All::read(root)?,
         };
-        let has = known.values().flatten().any(|known| known.addr() == mount.addr());
-        self.by_file_system = Some(known);
-        Ok(has)
+        Ok(self.all.insert(all))
     }
 
     /// Whether whoever follows a path from the root directory gets elsewhere
@@ -75,15 +79,18 @@ impl<'k> Mounts<'k> {
     }
 }
 
-fn by_file_system<'k>(root: &Path<'k>) -> Result<HashMap<GuestVirt, Vec<Mount<'k>>>, KernelError> {
-    let mut found: HashMap<GuestVirt, Vec<Mount<'k>>> = HashMap::new();
-    let first = Mount::container_of(root.kernel(), root.mnt()?, "mnt")?;
-    for mount in first.all()? {
-        if let Some(file_system) = mount.mnt()?.sb()? {
-            found.entry(file_system.addr()).or_default().push(mount);
+impl<'k> All<'k> {
+    fn read(root: &Path<'k>) -> Result<Self, KernelError> {
+        let (mut mounts, mut by_file_system) = (HashSet::new(), HashMap::new());
+        let first = Mount::container_of(root.kernel(), root.mnt()?, "mnt")?;
+        for mount in first.all()? {
+            mounts.insert(mount.addr());
+            if let Some(file_system) = mount.mnt()?.sb()? {
+                by_file_system.entry(file_system.addr()).or_insert_with(Vec::new).push(mount);
+            }
         }
+        Ok(Self { mounts, by_file_system })
     }
-    Ok(found)
 }
 
 /// Whether whoever follows a path gets elsewhere; `mounted_on` finds the mount on

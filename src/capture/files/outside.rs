@@ -4,18 +4,18 @@
 //! is restored elsewhere talks to nobody. So it is with memory that is shared,
 //! and with a lock that belongs to an open file that others have, too.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::control::Tree;
 use crate::kernel::KernelError;
-use crate::linux::{File, Sock, Struct, Task, UnixSock, settled};
+use crate::linux::{File, OpenFd, Sock, Struct, Task, UnixSock, settled};
 use crate::memory::GuestVirt;
 use crate::snapshot::{OpenFileKind, SocketState};
 
 use super::super::obstacle::{Obstacle, Subject};
 
 /// What others may hold, by its address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Thing {
     /// An end of the pipe or FIFO with this inode.
     Pipe(GuestVirt),
@@ -44,24 +44,13 @@ pub(super) fn own(kind: &OpenFileKind) -> Option<&'static str> {
     }
 }
 
-impl Thing {
-    fn is(self, file: &File<'_>) -> Result<bool, KernelError> {
-        Ok(match self {
-            Self::Pipe(inode) | Self::Mapped(inode) => {
-                file.inode()?.is_some_and(|found| found.addr() == inode)
-            }
-            Self::File(addr) => file.addr() == addr,
-            Self::Listener(dentry) => is_listener_at(file, dentry)?,
-        })
-    }
-}
-
-fn is_listener_at(file: &File<'_>, dentry: GuestVirt) -> Result<bool, KernelError> {
-    let Some(sock) = Sock::of_file(file)? else { return Ok(false) };
+/// The file that an open file is a listener at, if it is one.
+fn listens_at(file: &File<'_>) -> Result<Option<GuestVirt>, KernelError> {
+    let Some(sock) = Sock::of_file(file)? else { return Ok(None) };
     if !sock.is_unix()? || sock.state()? != SocketState::LISTEN {
-        return Ok(false);
+        return Ok(None);
     }
-    Ok(UnixSock::of(&sock)?.bound_to()?.is_some_and(|bound| bound.addr() == dentry))
+    Ok(UnixSock::of(&sock)?.bound_to()?.map(|bound| bound.addr()))
 }
 
 /// What somebody outside seems to have a part in.
@@ -87,32 +76,32 @@ impl Shared<'_> {
     }
 }
 
-/// The first process outside of `tree`, apart from those with one of its
-/// descriptor tables `own`, that holds each of `things`: `process 12 (cat)`.
+/// By thing, the first process outside of `tree`, apart from those with one of its
+/// descriptor tables `own`, that holds it: `process 12 (cat)`.
 pub(super) fn holders(
     tree: &Tree<'_>,
     own: &HashSet<GuestVirt>,
-    things: &[Thing],
-) -> Result<Vec<Option<String>>, KernelError> {
+    things: impl Iterator<Item = Thing>,
+) -> Result<HashMap<Thing, String>, KernelError> {
     let kernel = tree.root().leader().kernel();
-    let mut found = vec![None; things.len()];
-    if things.is_empty() {
-        return Ok(found);
+    let mut holders = HashMap::new();
+    let wanted = Wanted::new(things);
+    if wanted.all.is_empty() {
+        return Ok(holders);
     }
     let tasks = settled(|| Task::processes(kernel)?.collect::<Result<Vec<_>, _>>())?;
     for task in tasks {
-        let held = settled(|| held_by(&task, own, things))?;
+        let held = settled(|| wanted.held_by(&task, own))?;
         // A tree that runs may have got a member by now.
-        if !held.contains(&true) || settled(|| descends_from(&task, tree))? {
+        if held.is_empty() || settled(|| descends_from(&task, tree))? {
             continue;
         }
-        for (found, _) in
-            found.iter_mut().zip(held).filter(|(found, held)| *held && found.is_none())
-        {
-            *found = Some(format!("process {} ({})", task.pid()?, task.comm()?));
+        let holder = format!("process {} ({})", task.pid()?, task.comm()?);
+        for thing in held {
+            holders.entry(thing).or_insert_with(|| holder.clone());
         }
     }
-    Ok(found)
+    Ok(holders)
 }
 
 /// Whether a process is a descendant of a member.
@@ -121,8 +110,7 @@ pub(super) fn descends_from(task: &Task<'_>, tree: &Tree<'_>) -> Result<bool, Ke
     const GENERATIONS: usize = 1000;
     let mut at = *task;
     for _ in 0..GENERATIONS {
-        let pid = at.tgid()?;
-        if tree.members().iter().any(|member| member.pid() == pid) {
+        if tree.member(at.tgid()?).is_some() {
             return Ok(true);
         }
         match at.real_parent()? {
@@ -133,29 +121,53 @@ pub(super) fn descends_from(task: &Task<'_>, tree: &Tree<'_>) -> Result<bool, Ke
     Ok(false)
 }
 
-fn held_by(
-    task: &Task<'_>,
-    own: &HashSet<GuestVirt>,
-    things: &[Thing],
-) -> Result<Vec<bool>, KernelError> {
-    let mut held = vec![false; things.len()];
-    if let Some(table) = task.files()?.filter(|table| !own.contains(&table.addr())) {
-        for open in table.open_fds()? {
-            for (held, thing) in held.iter_mut().zip(things) {
-                *held |= thing.is(&open.file)?;
+/// What is looked for in all processes: each file that one has is looked up once.
+struct Wanted {
+    all: HashSet<Thing>,
+    listeners: bool,
+    mapped: bool,
+}
+
+impl Wanted {
+    fn new(things: impl Iterator<Item = Thing>) -> Self {
+        let all: HashSet<Thing> = things.collect();
+        let has = |is: fn(&Thing) -> bool| all.iter().any(is);
+        let listeners = has(|thing| matches!(thing, Thing::Listener(_)));
+        let mapped = has(|thing| matches!(thing, Thing::Mapped(_)));
+        Self { all, listeners, mapped }
+    }
+
+    fn held_by(
+        &self,
+        task: &Task<'_>,
+        own: &HashSet<GuestVirt>,
+    ) -> Result<HashSet<Thing>, KernelError> {
+        let mut held = HashSet::new();
+        let mut note = |thing| held.extend(self.all.get(&thing));
+        if let Some(table) = task.files()?.filter(|table| !own.contains(&table.addr())) {
+            for OpenFd { file, .. } in table.open_fds()? {
+                note(Thing::File(file.addr()));
+                if let Some(inode) = file.inode()? {
+                    note(Thing::Pipe(inode.addr()));
+                    note(Thing::Mapped(inode.addr()));
+                }
+                if self.listeners
+                    && let Some(dentry) = listens_at(&file)?
+                {
+                    note(Thing::Listener(dentry));
+                }
             }
         }
-    }
-    let is_mapped = |thing: &Thing| matches!(thing, Thing::Mapped(_));
-    if things.iter().any(is_mapped)
-        && let Some(mm) = task.mm()?
-    {
-        for area in mm.vmas()? {
-            let Some(file) = area.file()? else { continue };
-            for (held, thing) in held.iter_mut().zip(things).filter(|(_, thing)| is_mapped(thing)) {
-                *held |= thing.is(&file)?;
+        if self.mapped
+            && let Some(mm) = task.mm()?
+        {
+            for area in mm.vmas()? {
+                let inode = area.file()?.map_or(Ok(None), |file| file.inode())?;
+                if let Some(inode) = inode {
+                    note(Thing::Mapped(inode.addr()));
+                }
             }
         }
+        Ok(held)
     }
-    Ok(held)
 }

@@ -1,5 +1,6 @@
 //! Who is told of I/O on an open file by a signal.
 
+use crate::control::Tree;
 use crate::kernel::KernelError;
 use crate::linux::File;
 use crate::snapshot::FileOwner;
@@ -23,6 +24,6 @@ pub(super) fn read(file: &File<'_>) -> Result<FileOwner, KernelError> {
 /// Whether an owner is there when files are opened again: restore makes the
 /// processes before, and their threads after. A process group has the number of
 /// the process that leads it.
-pub(super) fn is_one_of(owner: &FileOwner, pids: &[u32]) -> bool {
-    owner.pid == 0 || pids.contains(&owner.pid)
+pub(super) fn is_one_of(owner: &FileOwner, tree: &Tree<'_>) -> bool {
+    owner.pid == 0 || tree.member(owner.pid.cast_signed()).is_some()
 }

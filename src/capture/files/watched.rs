@@ -119,9 +119,9 @@ impl<'k> Files<'k> {
         inode: &Inode<'k>,
     ) -> Result<Option<(Dentry<'k>, ResolvedPath)>, KernelError> {
         let Some(file_system) = inode.sb()? else { return Ok(None) };
-        let mounts = self.mounts.of(&self.root, file_system.addr())?;
+        let mounts = self.mounts.of(&self.root, file_system.addr(), MAX_TRIES)?;
         let (mut other, mut tries) = (None, 0);
-        for dentry in inode.names()? {
+        for dentry in inode.names(MAX_TRIES)? {
             for &mount in &mounts {
                 tries += 1;
                 if tries > MAX_TRIES {

@@ -1,10 +1,12 @@
 //! Controlling terminals, and ends of pseudoterminals that need each other.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use crate::control::{Target, Tree};
 use crate::kernel::KernelError;
-use crate::linux::{File, Pid, PidType, Struct, Tty, TtyFlag, settled};
+use crate::linux::{FilesStruct, OpenFd, Pid, PidType, Struct, Tty, TtyFlag, settled};
+use crate::memory::GuestVirt;
 use crate::snapshot::TerminalKind;
 
 use super::super::super::error::CaptureError;
@@ -27,8 +29,18 @@ impl<'k> Files<'k> {
             }
         }
         let groups = groups(tree)?;
+        let strangers = match self.ttys.iter().any(is_controlling) {
+            true => settled(|| strangers(tree))?,
+            false => HashMap::new(),
+        };
         for known in &self.ttys {
             let (subject, holder) = (&known.subject, &known.holder);
+            if is_controlling(known) {
+                for pid in strangers.get(&known.tty.addr()).into_iter().flatten() {
+                    let why = format!("that {pid} has, too, whose controlling terminal it is not");
+                    found.push(subject.obstacle(format!("{holder} is a terminal {why}")));
+                }
+            }
             for why in settled(|| self.of_terminal(known, tree, &groups))? {
                 found.push(subject.obstacle(format!("{holder} is a terminal {why}")));
             }
@@ -54,7 +66,7 @@ impl<'k> Files<'k> {
             return Ok(None);
         }
         let tty = Tty::at(target.leader().kernel(), tty)?;
-        let leader = tree.members().iter().find(|member| member.pid() == session);
+        let leader = tree.member(session);
         let of_leader = leader.map(|leader| leader.leader().signal_struct()?.tty()).transpose()?;
         Ok(if of_leader != Some(tty.addr()) {
             let why = "which its leader has not, or is not saved";
@@ -104,7 +116,7 @@ impl<'k> Files<'k> {
             TerminalKind::PtySlave { .. } => {
                 vec!["whose master is with no process that is saved".into()]
             }
-            TerminalKind::Controlling => self.of_controlling(tty, tree)?,
+            TerminalKind::Controlling => Vec::new(),
         })
     }
 
@@ -121,7 +133,7 @@ impl<'k> Files<'k> {
         let session = global(slave.session()?)?;
         if session != 0 {
             let group = global(slave.pgrp()?)?;
-            if !tree.members().iter().any(|member| member.pid() == session) {
+            if tree.member(session).is_none() {
                 why.push(format!("that controls session {session}, whose leader is not saved"));
             } else if !groups.contains(&(group, session)) && self.reading == Reading::Contents {
                 why.push(format!("whose foreground process group, {group}, has ended"));
@@ -135,36 +147,39 @@ impl<'k> Files<'k> {
         }
         Ok(why)
     }
-
-    /// Restore opens it in a process that has the file, any of them.
-    fn of_controlling(&self, tty: &Tty<'k>, tree: &Tree<'k>) -> Result<Vec<String>, KernelError> {
-        let mut why = Vec::new();
-        for target in tree.members() {
-            let leader = target.leader();
-            let Some(files) = leader.files()? else { continue };
-            if leader.signal_struct()?.tty()? == tty.addr() {
-                continue;
-            }
-            for open in files.open_fds()? {
-                if is_controlling(&open.file, tty)? {
-                    let pid = target.pid();
-                    why.push(format!("that {pid} has, too, whose controlling terminal it is not"));
-                    break;
-                }
-            }
-        }
-        Ok(why)
-    }
 }
 
-/// Whether a file is `/dev/tty`, and `tty` is what it stands for.
-fn is_controlling(file: &File<'_>, tty: &Tty<'_>) -> Result<bool, KernelError> {
-    const DEV_TTY: u32 = 5 << 20;
-    let rdev = file.inode()?.map_or(Ok(0), |inode| inode.rdev())?;
-    if rdev != DEV_TTY {
-        return Ok(false);
+/// By terminal, members that have `/dev/tty` open on it though it is not their
+/// controlling terminal: restore opens the file in a process that has it, any of
+/// them.
+fn strangers(tree: &Tree<'_>) -> Result<HashMap<GuestVirt, Vec<i32>>, KernelError> {
+    let mut strangers: HashMap<GuestVirt, Vec<i32>> = HashMap::new();
+    let mut tables: HashMap<GuestVirt, HashSet<GuestVirt>> = HashMap::new();
+    for target in tree.members() {
+        let leader = target.leader();
+        let Some(files) = leader.files()? else { continue };
+        let opened = match tables.entry(files.addr()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => free.insert(opened_as_controlling(&files)?),
+        };
+        let own = leader.signal_struct()?.tty()?;
+        for tty in opened.iter().filter(|tty| **tty != own) {
+            strangers.entry(*tty).or_default().push(target.pid());
+        }
     }
-    Ok(file.tty()?.is_some_and(|found| found.addr() == tty.addr()))
+    Ok(strangers)
+}
+
+/// What the files of a table stand for that are `/dev/tty`.
+fn opened_as_controlling(files: &FilesStruct<'_>) -> Result<HashSet<GuestVirt>, KernelError> {
+    const DEV_TTY: u32 = 5 << 20;
+    let mut opened = HashSet::new();
+    for OpenFd { file, .. } in files.open_fds()? {
+        if file.inode()?.map_or(Ok(0), |inode| inode.rdev())? == DEV_TTY {
+            opened.extend(file.tty()?.map(|tty| tty.addr()));
+        }
+    }
+    Ok(opened)
 }
 
 /// Whether any of its settings may not be changed.
@@ -178,6 +193,10 @@ pub(super) fn is_locked(tty: &Tty<'_>) -> Result<bool, KernelError> {
 /// The number of a session or process group; 0 for none.
 pub(super) fn global(pid: Option<Pid<'_>>) -> Result<i32, KernelError> {
     pid.map_or(Ok(0), |pid| pid.global())
+}
+
+fn is_controlling(known: &KnownTty<'_>) -> bool {
+    known.kind == TerminalKind::Controlling && !known.is_hung_up
 }
 
 fn is_master(known: &KnownTty<'_>) -> bool {
