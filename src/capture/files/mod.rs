@@ -39,7 +39,7 @@ use super::pages::MemoryPages;
 use super::{Context, Limits};
 
 use kind::Kind;
-use lock::Locker;
+use lock::{Locker, Locks};
 use mapped::MappedGhost;
 use memory::Memory;
 use mounts::Mounts;
@@ -112,6 +112,8 @@ pub(super) struct Files<'k> {
     directories: Vec<(Id<GhostFile>, Subject, String)>,
     /// What is mounted.
     mounts: Mounts<'k>,
+    /// Locks, by the address of the `struct file_lock_context` of a file.
+    locks_on: HashMap<GuestVirt, Locks>,
     /// Files of `/proc` that belong to a process, and pidfds.
     of_processes: Vec<OfProcess>,
     /// Descriptor tables that were read.
@@ -193,6 +195,7 @@ impl<'k> Files<'k> {
             sockets: Sockets::new(context, limits.tcp_close)?,
             directories: Vec::new(),
             mounts: Mounts::default(),
+            locks_on: HashMap::new(),
             of_processes: Vec::new(),
             fd_tables: HashSet::new(),
             holders: Vec::new(),

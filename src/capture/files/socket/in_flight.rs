@@ -9,7 +9,7 @@ use crate::snapshot::{
 
 use super::super::super::error::CaptureError;
 use super::super::super::obstacle::{Obstacle, Obstacles};
-use super::super::{Files, Holder, Reading, lock};
+use super::super::{Files, Holder, Reading};
 use super::unix::Peer;
 
 /// A descriptor in the queue of a socket.
@@ -98,7 +98,7 @@ impl<'k> Files<'k> {
     ) -> Result<(), CaptureError> {
         // A lock is restored by a process, through a descriptor of its own.
         let is_of_no_process = !self.opened.contains_key(&file.addr());
-        if is_of_no_process && lock::is_locked(file)? {
+        if is_of_no_process && self.is_locked(file)? {
             obstacles.add(format!("{holder} holds a lock"));
         }
         let Some(open) = self.open_file(file, holder, obstacles)? else { return Ok(()) };
