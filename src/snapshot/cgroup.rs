@@ -43,7 +43,7 @@ pub struct CgroupParameter {
 }
 
 /// The cgroups of a process: a path for each of the snapshot's hierarchies.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct CgroupSet {
     /// In the order of the hierarchies.
     pub paths: Vec<KernelString>,

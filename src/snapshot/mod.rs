@@ -51,7 +51,7 @@ pub use process::{Process, ProcessState};
 pub use registers::Registers;
 pub use seccomp::{Seccomp, SeccompFilter};
 pub use signal::{AltStack, SIGINFO_SIZE, SIGNALS, SigAction, SigHand, SigInfo, SigSet};
-pub use table::{Id, Table};
+pub use table::{Id, Interned, Table};
 pub use thread::{Rseq, Scheduling, Thread};
 pub use timer::{Clocks, IntervalTimer, IntervalTimers, PosixTimer, TimerNotification};
 pub use vma::{Advice, Mapped, MappedFile, Protection, Vma, VmaFlags, VmaKind};

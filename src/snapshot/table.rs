@@ -1,8 +1,10 @@
 //! Tables of things that several owners may share, and typed references into them.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
@@ -121,13 +123,44 @@ impl<T> Table<T> {
     }
 }
 
-impl<T: PartialEq> Table<T> {
+/// A table that is being filled and has equal entries once.
+#[derive(Debug)]
+pub struct Interned<T> {
+    table: Table<T>,
+    /// The entries of each hash. A guest that chooses them does not know the key.
+    known: HashMap<u64, Vec<Id<T>>>,
+    key: RandomState,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Self { table: Table::default(), known: HashMap::new(), key: RandomState::new() }
+    }
+}
+
+impl<T: Hash + PartialEq> Interned<T> {
     /// The reference of an equal entry, which is added when there is none.
     pub fn intern(&mut self, entry: T) -> Id<T> {
-        match self.entries.iter().position(|known| *known == entry) {
-            Some(index) => Id::new(index as u32),
-            None => self.push(entry),
+        let known = self.known.entry(self.key.hash_one(&entry)).or_default();
+        if let Some(equal) = known.iter().find(|known| self.table.get(**known) == Some(&entry)) {
+            return *equal;
         }
+        let id = self.table.push(entry);
+        known.push(id);
+        id
+    }
+
+    /// The table, to which nothing is added any more.
+    pub fn into_table(self) -> Table<T> {
+        self.table
+    }
+}
+
+impl<T> Deref for Interned<T> {
+    type Target = Table<T>;
+
+    fn deref(&self) -> &Table<T> {
+        &self.table
     }
 }
 
@@ -137,7 +170,7 @@ mod tests {
 
     #[test]
     fn equal_entries_are_interned_once() {
-        let mut table = Table::default();
+        let mut table = Interned::default();
         let first = table.intern("a");
         let second = table.intern("b");
         assert_ne!(first, second);

@@ -12,7 +12,7 @@ use crate::kernel::{Kernel, KernelError};
 use crate::linux::{Cgroup as LinuxCgroup, CgroupSubsys, CgroupSubsysState, KernfsNode, Struct};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
-    Cgroup, CgroupHierarchy, CgroupParameter, CgroupSet, Id, KernelString, Snapshot, Table,
+    Cgroup, CgroupHierarchy, CgroupParameter, CgroupSet, Id, Interned, KernelString, Snapshot,
 };
 
 use super::error::CaptureError;
@@ -38,7 +38,7 @@ pub(super) struct Cgroups<'k> {
     hierarchies: Vec<(GuestVirt, CgroupHierarchy)>,
     /// Paths of cgroups that were read, by their address.
     known: HashMap<GuestVirt, KernelString>,
-    sets: Table<CgroupSet>,
+    sets: Interned<CgroupSet>,
 }
 
 /// A controller and its names.
@@ -59,7 +59,7 @@ impl<'k> Cgroups<'k> {
             controllers: controllers.collect::<Result<_, KernelError>>()?,
             hierarchies: Vec::new(),
             known: HashMap::new(),
-            sets: Table::default(),
+            sets: Interned::default(),
         })
     }
 

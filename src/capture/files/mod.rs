@@ -28,8 +28,8 @@ use crate::kernel::KernelError;
 use crate::linux::{File, Path, Struct, Task, settled, unlinked_files};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
-    Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, OpenFile, OpenFileKind,
-    Pipe, SharedMemory, Snapshot, Socket, Table, Terminal,
+    Descriptor, FdTable, FileLock, FilePath, FsContext, GhostFile, Id, Interned, OpenFile,
+    OpenFileKind, Pipe, SharedMemory, Snapshot, Socket, Table, Terminal,
 };
 
 use super::budget::Budget;
@@ -149,7 +149,7 @@ struct Holder {
 #[derive(Default)]
 struct Tables {
     files: Table<OpenFile>,
-    paths: Table<FilePath>,
+    paths: Interned<FilePath>,
     pipes: Table<Pipe>,
     memories: Table<SharedMemory>,
     sockets: Table<Socket>,
@@ -319,7 +319,7 @@ impl<'k> Files<'k> {
         let Tables { files, paths, pipes, memories, sockets, ghosts, terminals, locks } =
             self.tables;
         snapshot.files = files;
-        snapshot.paths = paths;
+        snapshot.paths = paths.into_table();
         snapshot.pipes = pipes;
         snapshot.memories = memories;
         snapshot.sockets = sockets;

@@ -27,7 +27,7 @@ pub use socket::{
 pub use tty::{CONTROL_CHARACTERS, Terminal, TerminalKind, TerminalSettings, Termios, WindowSize};
 
 /// A file that is found by its path: `struct path` with what its inode says.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct FilePath {
     /// Absolute path from the process's root.
     pub path: KernelString,
