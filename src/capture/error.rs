@@ -59,7 +59,8 @@ pub enum CaptureError {
     },
     /// Files hold more than the guest can.
     #[error(
-        "pipes, files or shared memory hold more than the guest's RAM of {ram} bytes: they are corrupt"
+        "descriptors, pipes, files or shared memory hold more than the guest's RAM of {ram} bytes: \
+         they are corrupt"
     )]
     TooMuchContent {
         /// The guest's RAM in bytes.

@@ -35,6 +35,8 @@ struct Opener<'k> {
 /// What an instance watches, and what of it cannot be saved.
 #[derive(Default)]
 struct Watched {
+    /// How much there was to look at.
+    looked_at: usize,
     targets: Vec<EpollTarget>,
     problems: Vec<String>,
 }
@@ -77,12 +79,12 @@ impl<'k> Files<'k> {
                 }
                 continue;
             };
-            let Watched { targets, problems } = self.watched_by(held, opener)?;
+            let Watched { looked_at, targets, problems } = self.watched_by(held, opener)?;
             obstacles.extend(problems.into_iter().map(|problem| {
                 held.subject
                     .obstacle(format!("{} is an epoll instance that {problem}", held.holder))
             }));
-            self.budget.take(size_of_val(&*targets) as u64)?;
+            self.budget.take_for::<(Epitem<'_>, EpollTarget)>(looked_at)?;
             if let Some(OpenFile { kind, .. }) = self.tables.files.get_mut(id) {
                 *kind = OpenFileKind::Epoll { targets };
             }
@@ -108,6 +110,7 @@ impl<'k> Files<'k> {
     fn read_watched(&self, file: &File<'k>, opener: Opener<'k>) -> Result<Watched, KernelError> {
         let mut watched = Watched::default();
         for item in Eventpoll::of(file)?.watched()? {
+            watched.looked_at += 1;
             // It is being closed.
             let Some(target) = item.file()? else { continue };
             let fd = item.fd()?.cast_unsigned();

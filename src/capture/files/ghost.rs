@@ -66,6 +66,7 @@ impl<'k> Files<'k> {
             size: content.size,
             chunks,
         };
+        self.budget.take_for::<GhostFile>(1)?;
         let id = self.tables.ghosts.push(ghost);
         self.ghosts.insert(inode.addr(), id);
         Ok(Ok(id))

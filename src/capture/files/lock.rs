@@ -93,8 +93,7 @@ impl<'k> Files<'k> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
                 let found = settled(|| all_on(&context))?;
-                let entry = size_of::<Maker>() + size_of::<Found>() + size_of::<FileLock>();
-                self.budget.take((found.len() * entry) as u64)?;
+                self.budget.take_for::<(Maker, Found, FileLock)>(found.len())?;
                 free.insert(found.into_iter().collect())
             }
         }))

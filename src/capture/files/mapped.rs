@@ -60,6 +60,7 @@ impl<'k> Files<'k> {
                 let is_ghost = self.tables.paths.get(path).is_some_and(|path| path.ghost.is_some());
                 if let Some(inode) = file.inode()?.filter(|_| is_written && is_ghost) {
                     let (subject, inode) = (obstacles.subject(), inode.addr());
+                    self.budget.take_for::<MappedGhost>(1)?;
                     let ghost = MappedGhost { subject, holder: holder.to_owned(), inode };
                     self.mapped_ghosts.push(ghost);
                 }

@@ -83,6 +83,7 @@ impl<'k> Files<'k> {
             }
         };
         obstacles.add_if(swapped != 0, format!("{swapped} pages of {holder} are swapped out"));
+        self.budget.take_for::<(SharedMemory, Memory<'_>)>(1)?;
         let id = self.tables.memories.push(SharedMemory {
             name: name.into(),
             uid: inode.uid()?,

@@ -214,6 +214,7 @@ impl<'k> Files<'k> {
         self.fd_tables.insert(files.addr());
         let (mut table, mut seen) = (FdTable::default(), HashSet::new());
         for open in files.open_fds()? {
+            self.budget.take_for::<(Descriptor, Holder)>(1)?;
             let holder = format!("fd {}", open.fd);
             let known = self.opened.contains_key(&open.file.addr());
             let Some(file) = self.open_file(&open.file, &holder, obstacles)? else { continue };
@@ -361,6 +362,7 @@ impl<'k> Files<'k> {
             }
         };
         let Some(kind) = kind else { return Ok(None) };
+        self.budget.take_for::<(OpenFile, Held<'_>)>(1)?;
         // The descriptor has a flag of its own, the file only what it was
         // opened with.
         let mut flags = file.flags()? & !O_CLOEXEC;

@@ -166,6 +166,7 @@ impl<'k> Files<'k> {
             false => None,
         };
         if file_system == "proc" {
+            self.budget.take((size_of::<OfProcess>() + holder.len()) as u64)?;
             match proc::process_of(&resolved.path) {
                 Ok(pid) => self.of_processes.extend(pid.map(|pid| OfProcess {
                     subject: subject.clone(),
@@ -179,16 +180,23 @@ impl<'k> Files<'k> {
         let mode = inode.mode()?;
         if let Some(ghost) = ghost.filter(|_| mode & S_IFMT == S_IFDIR) {
             let holder = format!("{holder} is a deleted directory");
+            self.budget.take(holder.len() as u64)?;
             self.directories.push((ghost, subject.clone(), holder));
         }
-        Ok(Ok(self.tables.paths.intern(FilePath {
-            path: resolved.path.into(),
-            mode,
-            size: content.size()?,
-            dev: device(&inode)?,
-            ino: inode.ino()?,
-            ghost,
-        })))
+        let (size, dev, ino) = (content.size()?, device(&inode)?, inode.ino()?);
+        let path = resolved.path.into();
+        self.kept(FilePath { path, mode, size, dev, ino, ghost }).map(Ok)
+    }
+
+    /// A path, which is kept once.
+    pub(super) fn kept(&mut self, path: FilePath) -> Result<Id<FilePath>, CaptureError> {
+        let size = size_of::<FilePath>() + path.path.as_bytes().len();
+        let known = self.tables.paths.len();
+        let id = self.tables.paths.intern(path);
+        if self.tables.paths.len() > known {
+            self.budget.take(size as u64)?;
+        }
+        Ok(id)
     }
 
     /// Why a file is not found by the path that leads to it.

@@ -99,6 +99,7 @@ impl<'k> Files<'k> {
             true => self.pipe_data(&slots.buffers)?,
             false => Vec::new(),
         };
+        self.budget.take_for::<(Pipe, Ends<'_>)>(1)?;
         let id = self.tables.pipes.push(Pipe { ino: inode.ino()?, capacity, data });
         self.pipes.insert(inode.addr(), id);
         let (subject, holder) = (obstacles.subject(), holder.to_owned());

@@ -167,6 +167,7 @@ impl<'k> Files<'k> {
                 None => return Ok(None),
             }
         };
+        self.budget.take_for::<(Socket, Known<'_>)>(1)?;
         // It has its number before what is in its queue gets any.
         let id = self.tables.sockets.push(Socket {
             ino: file.inode()?.map_or(Ok(0), |inode| inode.ino())?,

@@ -100,15 +100,15 @@ impl<'k> Files<'k> {
         &mut self,
         inode: &Inode<'k>,
         index: u32,
-    ) -> Result<Id<FilePath>, KernelError> {
-        Ok(self.tables.paths.intern(FilePath {
+    ) -> Result<Id<FilePath>, CaptureError> {
+        self.kept(FilePath {
             path: format!("/dev/pts/{index}").into_bytes().into(),
             mode: inode.mode()?,
             size: 0,
             dev: path::device(inode)?,
             ino: inode.ino()?,
             ghost: None,
-        }))
+        })
     }
 
     fn known_terminal(
