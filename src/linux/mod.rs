@@ -75,6 +75,7 @@ pub use cgroup::{
     KernfsNode, MemCgroup, MiscCg, MiscRes, PageCounter, PidsCgroup, RdmaCgroup, RequestQueue,
     TaskGroup, ThrotlGrp,
 };
+pub use children::Looks;
 pub use cpu::{FpuStateConfig, user_xsave_size};
 pub use cred::{Cred, GroupInfo};
 pub use dnotify::{DnotifyMark, DnotifyStruct};

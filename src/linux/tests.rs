@@ -169,7 +169,7 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     }
     let _ = Inode::at(kernel, at)?.names(1000);
     let _ = Inode::at(kernel, at)?.link_text();
-    let _ = Dentry::at(kernel, at)?.child_named(b"name");
+    let _ = Dentry::at(kernel, at)?.child_named(b"name", &mut Looks::new(1000));
     let _ = UnixSock::at(kernel, at)?.sun_path();
     let _ = NetlinkSock::at(kernel, at)?.memberships();
     let _ = PacketSock::at(kernel, at)?.memberships();
@@ -255,6 +255,56 @@ fn landlock_restricts_those_who_have_a_domain() {
     assert!(!is_restricted(1, zeros));
     assert!(!is_restricted(0, pointers), "it is switched off");
     assert!(!is_restricted(1, 0), "there are no security modules");
+}
+
+/// A directory at word 0 with these names of one letter each, as `kernel` links them.
+fn directory(kernel: &Kernel, names: &[u8]) -> Vec<u64> {
+    const DENTRY: u64 = 0x400;
+    let mut bytes = vec![0; DENTRY as usize * (names.len() + 1)];
+    let mut set = |place: GuestVirt, value: &[u8]| {
+        bytes[(place.get() - at(0).get()) as usize..][..value.len()].copy_from_slice(value);
+    };
+    let place = |number: u64, field| {
+        let dentry = Dentry::at(kernel, at(0).wrapping_add(number * DENTRY)).unwrap();
+        dentry.place(field).unwrap().addr()
+    };
+    let is_list = Dentry::at(kernel, at(0)).unwrap().subdirs().unwrap().is_some();
+    let (head, link) = if is_list { ("subdirs", "child") } else { ("first_child", "next_sibling") };
+    let end = if is_list { place(0, head) } else { GuestVirt::NULL };
+    let mut last = place(0, head);
+    for (number, name) in (1..).zip(names) {
+        let own = place(number, link);
+        set(last, &own.get().to_le_bytes());
+        set(own, &end.get().to_le_bytes());
+        set(own.wrapping_add(8), &last.get().to_le_bytes());
+        last = own;
+        let letter = at(0).wrapping_add((number + 1) * DENTRY - 8);
+        set(letter, &[*name]);
+        set(place(number, "name"), &letter.get().to_le_bytes());
+        set(place(number, "name_len"), &1_u32.to_le_bytes());
+        set(place(number, "hash_pprev"), &at(0).get().to_le_bytes());
+    }
+    bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
+}
+
+#[test]
+fn names_are_looked_for_as_often_as_may_be() {
+    let wanted = |letters: &str| letters.bytes().map(|letter| vec![letter]).collect();
+    with_each_kernel(&[], |first| {
+        with_each_kernel(&directory(first, b"abcdefgh"), |kernel| {
+            if kernel.release() != first.release() {
+                return;
+            }
+            let directory = Dentry::at(kernel, at(0)).unwrap();
+            let mut looks = Looks::new(8 + 3 + 4);
+            let found = directory.children_named(&wanted("hcx"), &mut looks).unwrap();
+            let mut names: Vec<_> = found.into_keys().flatten().collect();
+            names.sort_unstable();
+            assert_eq!(names, b"ch");
+            assert!(directory.child_named(b"c", &mut looks).unwrap().is_some());
+            assert!(directory.child_named(b"e", &mut looks).is_err());
+        });
+    });
 }
 
 proptest! {

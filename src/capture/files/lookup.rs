@@ -23,6 +23,10 @@ impl<'k> Mounts<'k> {
         root: &Path<'k>,
         path: &[u8],
     ) -> Result<Option<Place<'k>>, KernelError> {
+        // Sockets have their names in a few directories.
+        if let Some(known) = self.followed.get(path) {
+            return Ok(Some(*known));
+        }
         let Some(top) = root.dentry()? else { return Ok(None) };
         let root = (Mount::container_of(root.kernel(), root.mnt()?, "mnt")?, top);
         let mut at = root;
@@ -34,7 +38,7 @@ impl<'k> Mounts<'k> {
             if name == b".." {
                 return Ok(None);
             }
-            let Some(child) = at.1.child_named(&name)? else { return Ok(None) };
+            let Some(child) = at.1.child_named(&name, &mut self.looks)? else { return Ok(None) };
             let Some(inode) = child.inode()? else { return Ok(None) };
             if inode.mode()? & S_IFMT != S_IFLNK {
                 let Some(top) = self.topmost((at.0, child))? else { return Ok(None) };
@@ -50,6 +54,7 @@ impl<'k> Mounts<'k> {
             }
             push(&mut left, &text);
         }
+        self.followed.insert(path.to_vec(), at);
         Ok(Some(at))
     }
 

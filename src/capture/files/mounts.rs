@@ -4,8 +4,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Mount, Path, Stop, Struct};
+use crate::linux::{Looks, Mount, Path, Stop, Struct};
 use crate::memory::GuestVirt;
+
+use super::lookup::Place;
 
 /// What is mounted.
 #[derive(Default)]
@@ -13,6 +15,10 @@ pub(super) struct Mounts<'k> {
     /// What is mounted on the mounts that were looked at, by the dentry it hides.
     on: HashMap<GuestVirt, HashMap<GuestVirt, GuestVirt>>,
     all: Option<All<'k>>,
+    /// Where paths were found to lead.
+    pub(super) followed: HashMap<Vec<u8>, Place<'k>>,
+    /// How many names in directories may still be looked at.
+    pub(super) looks: Looks,
 }
 
 /// All mounts below the root directory.

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::kernel::KernelError;
-use crate::linux::{Dentry, Struct, settled};
+use crate::linux::{Dentry, Looks, Struct, settled};
 use crate::memory::GuestVirt;
 use crate::snapshot::{Id, Socket, SocketFamily, UnixName};
 
@@ -25,7 +25,7 @@ impl<'k> Files<'k> {
     /// that are another's by now.
     pub(super) fn own_names(&mut self) -> Result<Vec<Obstacle>, KernelError> {
         let owners = self.owners();
-        let owned: HashSet<GuestVirt> = owners.keys().copied().collect();
+        let taken = self.taken_names(&owners)?;
         let mut obstacles = Vec::new();
         for (index, known) in (0..).zip(&self.sockets.known) {
             let id = Id::new(index);
@@ -37,7 +37,7 @@ impl<'k> Files<'k> {
             };
             let Some(UnixName::Path { path, deleted, .. }) = &mut unix.name else { continue };
             if *deleted {
-                if settled(|| is_taken(&dentry, &owned))? {
+                if taken.contains(&dentry.addr()) {
                     obstacles.push(known.obstacle(format!(
                         "a socket whose name {path} is another socket's by now"
                     )));
@@ -52,6 +52,32 @@ impl<'k> Files<'k> {
             }
         }
         Ok(obstacles)
+    }
+
+    /// Those of the dentries of deleted sockets whose name another socket has by now,
+    /// but for those that are made again.
+    fn taken_names(
+        &mut self,
+        owners: &HashMap<GuestVirt, Id<Socket>>,
+    ) -> Result<HashSet<GuestVirt>, KernelError> {
+        let mut by_directory: HashMap<GuestVirt, Vec<Dentry<'k>>> = HashMap::new();
+        for (index, known) in (0..).zip(&self.sockets.known) {
+            let unix = self.unix(Id::new(index));
+            let is_deleted = matches!(
+                unix.and_then(|unix| unix.name.as_ref()),
+                Some(UnixName::Path { deleted: true, .. })
+            );
+            if let Some(dentry) = known.bound_to.filter(|_| is_deleted) {
+                by_directory.entry(dentry.parent()?).or_default().push(dentry);
+            }
+        }
+        let mut taken = HashSet::new();
+        for (directory, deleted) in by_directory {
+            let looks = &mut self.mounts.looks;
+            let found = settled(|| taken_in(directory, &deleted, owners, looks))?;
+            taken.extend(found);
+        }
+        Ok(taken)
     }
 
     /// The socket that is bound to each file, by its dentry: rather one that is
@@ -96,11 +122,25 @@ impl<'k> Files<'k> {
     }
 }
 
-/// Whether another socket has the name of a deleted one, but for those that are
-/// made again.
-fn is_taken(dentry: &Dentry<'_>, owned: &HashSet<GuestVirt>) -> Result<bool, KernelError> {
-    let directory = Dentry::at(dentry.kernel(), dentry.parent()?)?;
-    let Some(other) = directory.child_named(&dentry.name_bytes()?)? else { return Ok(false) };
-    let Some(inode) = other.inode()? else { return Ok(false) };
-    Ok(inode.mode()? & S_IFMT == S_IFSOCK && !owned.contains(&other.addr()))
+/// The same in one directory.
+fn taken_in(
+    directory: GuestVirt,
+    deleted: &[Dentry<'_>],
+    owners: &HashMap<GuestVirt, Id<Socket>>,
+    looks: &mut Looks,
+) -> Result<Vec<GuestVirt>, KernelError> {
+    let Some(first) = deleted.first() else { return Ok(Vec::new()) };
+    let names = deleted.iter().map(|dentry| dentry.name_bytes().map(|name| (name, dentry.addr())));
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let wanted = names.iter().map(|(name, _)| name.clone()).collect();
+    let there = Dentry::at(first.kernel(), directory)?.children_named(&wanted, looks)?;
+    let mut sockets = HashSet::new();
+    for (name, other) in there {
+        let Some(inode) = other.inode()? else { continue };
+        if inode.mode()? & S_IFMT == S_IFSOCK && !owners.contains_key(&other.addr()) {
+            sockets.insert(name);
+        }
+    }
+    let taken = names.into_iter().filter(|(name, _)| sockets.contains(name));
+    Ok(taken.map(|(_, dentry)| dentry).collect())
 }
