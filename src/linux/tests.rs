@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernel::{Kernel, Located, ProfileLibrary};
+use crate::kernel::{Kernel, Located, Profile, ProfileLibrary};
 use crate::memory::{Backing, GuestMemory, GuestPhys, GuestVirt, PageTableLevels, Region};
 
 const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
@@ -81,10 +81,21 @@ fn with_each_kernel(arena: &[u64], walk: impl FnMut(&Kernel)) {
 }
 
 /// The same with these values of variables, where the kernel has them.
-fn with_each_kernel_and(variables: &[(&str, u64)], arena: &[u64], mut walk: impl FnMut(&Kernel)) {
+fn with_each_kernel_and(variables: &[(&str, u64)], arena: &[u64], walk: impl FnMut(&Kernel)) {
+    with_each_kernel_built(|_| (), variables, arena, walk);
+}
+
+/// The same of kernels that were built in another way.
+fn with_each_kernel_built(
+    change: impl Fn(&mut Profile),
+    variables: &[(&str, u64)],
+    arena: &[u64],
+    mut walk: impl FnMut(&Kernel),
+) {
     let profiles: Vec<_> = ProfileLibrary::built_in().all().collect();
     assert!(profiles.len() >= 4, "the profiles are built in");
-    for known in profiles {
+    for mut known in profiles {
+        change(&mut known.profile);
         let mut tables = vec![0; 0x4000];
         let mut map = |table: u64, index: u64, entry: u64| {
             let at = (table + index * 8) as usize;
@@ -255,6 +266,28 @@ fn landlock_restricts_those_who_have_a_domain() {
     assert!(!is_restricted(1, zeros));
     assert!(!is_restricted(0, pointers), "it is switched off");
     assert!(!is_restricted(1, 0), "there are no security modules");
+}
+
+#[test]
+fn the_cpus_of_a_cpuset_are_a_mask_or_behind_a_pointer() {
+    // As kernels for up to 64 CPUs have it: `struct cpumask cpus_allowed[1]`.
+    let small = |profile: &mut Profile| {
+        let members = &mut profile.structs.get_mut("cpuset").unwrap().members;
+        let mask = members["cpus_allowed"].clone();
+        members.insert("cpus_allowed.bits".to_owned(), mask);
+    };
+    let variables = [("nr_cpu_ids", 4)];
+    let cpus = |kernel: &Kernel| Cpuset::at(kernel, at(0)).unwrap().cpus();
+    with_each_kernel_built(small, &variables, &[0b1010; 512], |kernel| {
+        assert_eq!(cpus(kernel).unwrap(), [1, 3]);
+    });
+    // All words lead to one with the same.
+    let pointer = at(256).get();
+    with_each_kernel_and(&variables, &[pointer; 512], |kernel| {
+        let set: Vec<u32> = (0..64).filter(|bit| pointer >> bit & 1 == 1).collect();
+        assert_eq!(cpus(kernel).unwrap(), set);
+    });
+    with_each_kernel_and(&variables, &[0; 512], |kernel| assert!(cpus(kernel).unwrap().is_empty()));
 }
 
 /// A directory at word 0 with these names of one letter each, as `kernel` links them.

@@ -137,6 +137,7 @@ fn members_are_found_where_the_compiler_put_them() {
     assert_eq!(member(&blob, "atomic_t", "counter"), Some((0, 4, None, true, "int".to_owned())));
     let table = "struct upid *[5][2]".to_owned();
     assert_eq!(member(&blob, "console", "table"), Some((8, 80, None, false, table)));
+    assert_eq!(member(&blob, "console", "table.nr"), None, "pointers are not followed");
 }
 
 #[test]

@@ -43,12 +43,19 @@ kernel_struct! {
         raw_flags: u64 = ["flags"],
         /// CPUs that a user has set: a mask, or a pointer to one.
         cpus_allowed: Raw = ["cpus_allowed"],
+        /// The mask, where it lies here: `cpumask_var_t` is an array then, of
+        /// one, which paths pass through as they do not through a pointer.
+        cpus_in_place: Raw = ?["cpus_allowed.bits"],
         /// Memory nodes that a user has set, a mask.
         mems_allowed: Raw = ["mems_allowed"],
         /// CPUs that its threads may run on, of the same kind.
         effective_cpus: Raw = ["effective_cpus"],
+        /// The mask, where it lies here.
+        effective_in_place: Raw = ?["effective_cpus.bits"],
         /// CPUs that a user has set for it alone, since 6.7.
         exclusive_cpus: Raw = ?["exclusive_cpus"],
+        /// The mask, where it lies here.
+        exclusive_in_place: Raw = ?["exclusive_cpus.bits"],
         /// What it is of a partition; 0 for a member.
         partition_root_state: i32 = ?["partition_root_state"],
         /// `cpuset.sched_relax_domain_level`, of version 1.
@@ -74,7 +81,7 @@ impl Cpuset<'_> {
     ///
     /// Where guest memory cannot be read.
     pub fn cpus(&self) -> Result<Vec<u32>, KernelError> {
-        self.cpu_mask(self.cpus_allowed()?)
+        self.cpu_mask(self.cpus_allowed()?, self.cpus_in_place()?)
     }
 
     /// Numbers of the CPUs that its threads may run on.
@@ -83,7 +90,7 @@ impl Cpuset<'_> {
     ///
     /// Where guest memory cannot be read.
     pub fn effective(&self) -> Result<Vec<u32>, KernelError> {
-        self.cpu_mask(self.effective_cpus()?)
+        self.cpu_mask(self.effective_cpus()?, self.effective_in_place()?)
     }
 
     /// Numbers of the CPUs that a user has set for it alone.
@@ -92,7 +99,8 @@ impl Cpuset<'_> {
     ///
     /// Where guest memory cannot be read.
     pub fn cpus_exclusive(&self) -> Result<Vec<u32>, KernelError> {
-        self.exclusive_cpus()?.map_or(Ok(Vec::new()), |place| self.cpu_mask(place))
+        let in_place = self.exclusive_in_place()?;
+        self.exclusive_cpus()?.map_or(Ok(Vec::new()), |place| self.cpu_mask(place, in_place))
     }
 
     /// Numbers of the memory nodes that a user has set, none for all.
@@ -106,19 +114,21 @@ impl Cpuset<'_> {
     }
 
     /// A `cpumask_var_t`, which is a pointer where kernels are built for many CPUs
-    /// (`CONFIG_CPUMASK_OFFSTACK`).
-    fn cpu_mask(&self, place: Place<'_>) -> Result<Vec<u32>, KernelError> {
-        let words = u64::from(cpus(self.kernel())?).div_ceil(64);
-        let mut addr = place.addr();
-        if place.size() == 8 {
-            let mut word = [0; 8];
-            place.read(&mut word)?;
-            addr = GuestVirt::new(u64::from_le_bytes(word));
-            if addr.is_null() {
-                return Ok(Vec::new());
-            }
+    /// (`CONFIG_CPUMASK_OFFSTACK`). Of up to 64 the mask is as large as that.
+    fn cpu_mask(
+        &self,
+        place: Place<'_>,
+        in_place: Option<Place<'_>>,
+    ) -> Result<Vec<u32>, KernelError> {
+        let bytes = u64::from(cpus(self.kernel())?).div_ceil(64) * 8;
+        if let Some(mask) = in_place {
+            return self.mask(mask.addr(), bytes.min(mask.size()));
         }
-        self.mask(addr, words * 8)
+        let addr = GuestVirt::new(place.load()?);
+        if addr.is_null() {
+            return Ok(Vec::new());
+        }
+        self.mask(addr, bytes)
     }
 
     fn mask(&self, addr: GuestVirt, bytes: u64) -> Result<Vec<u32>, KernelError> {
