@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::control::Target;
 use crate::kernel::KernelError;
-use crate::linux::{File, MmSettings, Struct, VmFlags, Vma as LinuxVma};
+use crate::linux::{File, MmSettings, RequestCount, Struct, VmFlags, Vma as LinuxVma};
 use crate::memory::PAGE_SIZE;
 use crate::snapshot::{Advice, Id, MappedFile, Mm, Protection, Vma, VmaFlags, VmaKind};
 
@@ -69,11 +69,13 @@ pub(super) fn read<'k>(
     let exe = mm.exe_file()?.ok_or_else(|| missing("executable"))?;
     let exe = files.mapped_path(&exe, "its executable", obstacles)?;
     let layout = Layout { brk: (mm.start_brk()?, mm.brk()?), stack: mm.start_stack()? };
-    let rings = mm.aio_contexts()?.into_iter();
-    let rings = rings.map(|context| Ok((context.user_id()?, context.mmap_size()?)));
+    let rings = mm.aio_contexts()?;
+    files.take_for::<(u64, u64)>(rings.len())?;
+    let rings = rings.into_iter().map(|context| Ok((context.user_id()?, context.mmap_size()?)));
     let rings = rings.collect::<Result<BTreeSet<_>, KernelError>>()?;
     let mut vmas = Vec::new();
     for vma in mm.vmas()? {
+        files.take_for::<Vma>(1)?;
         if let Some(vma) = layout.vma(&vma, files, obstacles)? {
             push_or_join(&mut vmas, vma);
         }
@@ -122,10 +124,13 @@ fn check_rings(contexts: &BTreeSet<(u64, u64)>, vmas: &[Vma], obstacles: &mut Ob
 /// # Errors
 ///
 /// Where guest memory cannot be read.
-pub(super) fn does_io(target: &Target<'_>) -> Result<bool, CaptureError> {
+pub(super) fn does_io<'k>(
+    target: &Target<'k>,
+    requests: &mut RequestCount<'k>,
+) -> Result<bool, CaptureError> {
     let Some(mm) = target.leader().mm()? else { return Ok(false) };
     for context in mm.aio_contexts()? {
-        if context.in_flight()? != 0 {
+        if requests.in_flight(&context)? != 0 {
             return Ok(true);
         }
     }

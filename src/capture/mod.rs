@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use crate::control::{Target, Tree};
 use crate::kernel::KernelError;
-use crate::linux::{Path, Struct, Task, TimeNamespace, Timekeeper};
+use crate::linux::{Path, RequestCount, Struct, Task, TimeNamespace, Timekeeper};
 use crate::memory::GuestVirt;
 use crate::snapshot::{Clocks, FdTable, FsContext, Id, Mm, SigHand, Snapshot};
 
@@ -219,8 +219,9 @@ impl<'a, 'k> Reader<'a, 'k> {
         if !self.obstacles.is_empty() {
             return Err(CaptureError::Obstacles(self.obstacles));
         }
+        let mut requests = RequestCount::new(kernel)?;
         for target in members {
-            if memory::does_io(target)? {
+            if memory::does_io(target, &mut requests)? {
                 return Err(CaptureError::BusyIo { pid: target.pid() });
             }
         }

@@ -1,6 +1,8 @@
 //! Asynchronous I/O of `io_setup()`: `struct kioctx` (`fs/aio.c`).
 
-use crate::kernel::KernelError;
+use std::collections::HashSet;
+
+use crate::kernel::{Kernel, KernelError};
 use crate::memory::{GuestPhys, GuestVirt};
 
 use super::mm::Mm;
@@ -11,8 +13,12 @@ use super::view::{Raw, Struct};
 /// Contexts that are looked at: each takes part of `fs.aio-max-nr`, which is 65536
 /// where nobody has raised it.
 const MAX_CONTEXTS: u32 = 1 << 20;
-/// Pages of a ring: with 128 events to a page, more than there can be of these.
+/// Pages of all rings of a process: with 128 events to a page, more than there can be
+/// of these.
 const MAX_PAGES: u64 = 1 << 20;
+/// How often is looked at what a CPU has of a context: as many contexts as there can
+/// be by default, of 256 CPUs.
+const MAX_LOOKS: u64 = 1 << 24;
 
 kernel_struct! {
     /// The contexts of a process: `struct kioctx_table`.
@@ -59,46 +65,88 @@ impl<'k> Mm<'k> {
     ///
     /// # Errors
     ///
-    /// [`KernelError::Corrupt`] for more than there can be.
+    /// [`KernelError::Corrupt`] for more than there can be, of contexts or of pages of
+    /// their rings, and for one that is there twice.
     pub fn aio_contexts(&self) -> Result<Vec<Kioctx<'k>>, KernelError> {
         let Some(table) = self.ioctx_table()? else { return Ok(Vec::new()) };
+        let corrupt = |why| corrupt("kioctx_table", table.addr(), why);
         let (count, places) = (table.count()?, table.table()?.addr());
         if count > MAX_CONTEXTS {
-            return Err(corrupt("kioctx_table", table.addr(), format!("it has {count} places")));
+            return Err(corrupt(format!("it has {count} places")));
         }
-        let mut found = Vec::new();
+        let (mut found, mut known, mut pages) = (Vec::new(), HashSet::new(), 0_u64);
         for number in 0..u64::from(count) {
             let mut word = [0; 8];
             self.kernel().read(places.wrapping_add(number * 8), &mut word)?;
             let context = GuestVirt::new(u64::from_le_bytes(word));
-            if !context.is_null() {
-                found.push(Kioctx::at(self.kernel(), context)?);
+            if context.is_null() {
+                continue;
             }
+            if !known.insert(context) {
+                return Err(corrupt(format!("it has {context} twice")));
+            }
+            let context = Kioctx::at(self.kernel(), context)?;
+            pages = pages.saturating_add(context.nr_pages()?);
+            if pages > MAX_PAGES {
+                return Err(corrupt(format!("its rings have {pages} pages")));
+            }
+            found.push(context);
         }
         Ok(found)
     }
 }
 
-impl Kioctx<'_> {
-    /// How many requests were made and have not ended. Exact while no CPU is at
-    /// one.
+/// Counts requests of contexts.
+#[derive(Debug)]
+pub struct RequestCount<'k> {
+    kernel: &'k Kernel,
+    /// Where each CPU has its variables.
+    offsets: Vec<u64>,
+    /// How often may still be looked at what a CPU has.
+    looks: u64,
+}
+
+impl<'k> RequestCount<'k> {
+    /// For all contexts of a save.
     ///
     /// # Errors
     ///
     /// Where guest memory cannot be read.
-    pub fn in_flight(&self) -> Result<i64, KernelError> {
+    pub fn new(kernel: &'k Kernel) -> Result<Self, KernelError> {
+        Self::within(kernel, MAX_LOOKS)
+    }
+
+    pub(super) fn within(kernel: &'k Kernel, looks: u64) -> Result<Self, KernelError> {
+        let offsets = (0..cpus(kernel)?).map(|cpu| per_cpu_offset(kernel, cpu));
+        Ok(Self { kernel, offsets: offsets.collect::<Result<_, _>>()?, looks })
+    }
+
+    /// How many requests were made of a context and have not ended. Exact while no
+    /// CPU is at one.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Corrupt`] for more contexts than there can be.
+    pub fn in_flight(&mut self, context: &Kioctx<'_>) -> Result<i64, KernelError> {
+        let left = self.looks.checked_sub(self.offsets.len() as u64);
+        let too_many = || corrupt("kioctx", context.addr(), "there are too many".into());
+        self.looks = left.ok_or_else(too_many)?;
         // One event less than have room, as a full ring would look empty.
-        let all = i64::from(self.nr_events()?) - 1;
-        let mut others = i64::from(self.reqs_available()?) + i64::from(self.completed_events()?);
-        for cpu in 0..cpus(self.kernel())? {
-            let at = self.cpu()?.wrapping_add(per_cpu_offset(self.kernel(), cpu)?);
+        let all = i64::from(context.nr_events()?) - 1;
+        let (available, completed) = (context.reqs_available()?, context.completed_events()?);
+        let mut others = i64::from(available) + i64::from(completed);
+        let cpu = context.cpu()?;
+        for offset in &self.offsets {
+            let own = KioctxCpu::at(self.kernel, cpu.wrapping_add(*offset))?;
             // Some CPUs there may be but are not.
-            let Ok(taken) = KioctxCpu::at(self.kernel(), at)?.reqs_available() else { continue };
+            let Ok(taken) = own.reqs_available() else { continue };
             others = others.saturating_add(i64::from(taken));
         }
         Ok(all.saturating_sub(others))
     }
+}
 
+impl Kioctx<'_> {
     /// The frames of the ring.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ mod vma;
 mod wchan;
 mod xarray;
 
-pub use aio::{Kioctx, KioctxCpu, KioctxTable};
+pub use aio::{Kioctx, KioctxCpu, KioctxTable, RequestCount};
 pub use apparmor::{AaLabel, AaNs, AaProfile, AaProxy, AaTaskCtx, Confinement, LabelFlags};
 pub use bpf::{BpfProg, SockFprogKern};
 pub use cgroup::{

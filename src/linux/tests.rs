@@ -223,7 +223,7 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
     let _ = (cpuset.nodes(), cpuset.effective());
     let _ = Hstate::orders(kernel);
     for context in mm.aio_contexts().unwrap_or_default() {
-        let _ = context.in_flight();
+        let _ = RequestCount::new(kernel).and_then(|mut requests| requests.in_flight(&context));
         let _ = context.frames();
     }
     let _ = (mm.settings(), mm.dump_filter());
@@ -288,6 +288,47 @@ fn the_cpus_of_a_cpuset_are_a_mask_or_behind_a_pointer() {
         assert_eq!(cpus(kernel).unwrap(), set);
     });
     with_each_kernel_and(&variables, &[0; 512], |kernel| assert!(cpus(kernel).unwrap().is_empty()));
+}
+
+#[test]
+fn contexts_of_aio_are_bounded_together() {
+    let variables = [("nr_cpu_ids", 3)];
+    with_each_kernel_and(&variables, &[], |first| {
+        // A table at word 512 with contexts at words 1024 and 2048.
+        let place = |of: GuestVirt| (of.get() - at(0).get()) as usize / 8;
+        let table = KioctxTable::at(first, at(512)).unwrap();
+        let mut arena = vec![0; 4096];
+        arena[place(Mm::at(first, at(0)).unwrap().place("ioctx_table").unwrap().addr())] =
+            at(512).get();
+        let count = table.place("count").unwrap().addr();
+        arena[place(count)] = 2 << (count.get() % 8 * 8);
+        let places = place(table.table().unwrap().addr());
+        let contexts = |second: u64, pages: u64, check: &mut dyn FnMut(&Kernel)| {
+            let mut arena = arena.clone();
+            (arena[places], arena[places + 1]) = (at(1024).get(), second);
+            for context in [at(1024), at(2048)] {
+                let context = Kioctx::at(first, context).unwrap();
+                arena[place(context.place("nr_pages").unwrap().addr())] = pages;
+            }
+            with_each_kernel_and(&variables, &arena, |kernel| {
+                if kernel.release() == first.release() {
+                    check(kernel);
+                }
+            });
+        };
+        contexts(at(2048).get(), 1 << 19, &mut |kernel| {
+            let found = Mm::at(kernel, at(0)).unwrap().aio_contexts().unwrap();
+            assert_eq!(found.len(), 2);
+            let mut requests = RequestCount::within(kernel, 5).unwrap();
+            assert!(requests.in_flight(&found[0]).is_ok());
+            assert!(requests.in_flight(&found[1]).is_err());
+        });
+        let mut are_refused = |kernel: &Kernel| {
+            assert!(Mm::at(kernel, at(0)).unwrap().aio_contexts().is_err());
+        };
+        contexts(at(2048).get(), 1 + (1 << 19), &mut are_refused);
+        contexts(at(1024).get(), 1, &mut are_refused);
+    });
 }
 
 /// A directory at word 0 with these names of one letter each, as `kernel` links them.

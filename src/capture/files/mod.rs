@@ -203,6 +203,11 @@ impl<'k> Files<'k> {
         })
     }
 
+    /// Takes from what may be copied, as [`Budget::take_for`].
+    pub(super) fn take_for<T>(&mut self, count: usize) -> Result<(), CaptureError> {
+        self.budget.take_for::<T>(count)
+    }
+
     /// The open descriptors of a process.
     pub(super) fn descriptors(
         &mut self,
