@@ -143,6 +143,7 @@ impl CaptureError {
                 | Self::UncountedPages { .. }
                 | Self::BusyTerminal
                 | Self::BusyIo { .. }
+                | Self::Kernel(KernelError::Moving)
         )
     }
 }

@@ -28,6 +28,12 @@ pub enum KernelError {
         /// What is wrong with it.
         why: String,
     },
+    /// A path cannot be read for now.
+    #[error(
+        "the guest is moving a file to another name, or a mount to another place, and does not \
+         get to finish it; try again"
+    )]
+    Moving,
     /// No kernel runs in this memory.
     #[error(
         "no running Linux kernel found in guest memory, neither by what its CPUs map nor by \

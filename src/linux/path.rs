@@ -9,6 +9,7 @@ use super::mount::Mount;
 use super::namespace::NsCommon;
 use super::page_cache::PageCache;
 use super::pipe::PipeInodeInfo;
+use super::seqlock::unmoved;
 use super::string::name_at;
 use super::view::{Embedded, Ptr, Struct};
 
@@ -188,7 +189,7 @@ impl<'k> Path<'k> {
     /// # Errors
     ///
     /// [`KernelError::Corrupt`] for a path of more components or longer names
-    /// than a kernel allows.
+    /// than a kernel allows; [`KernelError::Moving`] where it may be another by now.
     pub fn resolve(&self, root: &Self) -> Result<ResolvedPath, KernelError> {
         let Some(dentry) = self.dentry()? else {
             return Err(corrupt(self.addr(), "it has no dentry"));
@@ -203,8 +204,16 @@ impl ResolvedPath {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As there, and [`KernelError::Moving`].
     pub fn of<'k>(
+        mount: Mount<'k>,
+        dentry: Dentry<'k>,
+        root: &Path<'k>,
+    ) -> Result<Self, KernelError> {
+        unmoved(dentry.kernel(), || Self::read(mount, dentry, root))
+    }
+
+    fn read<'k>(
         mut mount: Mount<'k>,
         mut dentry: Dentry<'k>,
         root: &Path<'k>,

@@ -32,7 +32,8 @@ pub fn settled<T>(mut walk: impl FnMut() -> Result<T, KernelError>) -> Result<T,
 }
 
 fn may_pass(error: &KernelError) -> bool {
-    matches!(error, KernelError::Memory(_) | KernelError::Read { .. } | KernelError::Corrupt { .. })
+    use KernelError::{Corrupt, Memory, Moving, Read};
+    matches!(error, Memory(_) | Read { .. } | Corrupt { .. } | Moving)
 }
 
 #[cfg(test)]

@@ -175,6 +175,7 @@ pub static DECLARATIONS: Declarations = Declarations {
         SuperBlock::declaration(),
         FileSystemType::declaration(),
         Mount::declaration(),
+        Seqlock::declaration(),
         VfsMount::declaration(),
         Fpu::declaration(),
         Fpstate::declaration(),
@@ -259,6 +260,9 @@ pub static DECLARATIONS: Declarations = Declarations {
         optional(&["hugetlbfs_file_operations"]),
         optional(&["secretmem_fops"]),
         optional(&["dma_buf_fops"]),
+        // What tells that a path may be another while it is read.
+        optional(&["rename_lock"]),
+        optional(&["mount_lock"]),
         // The mounts of files in memory that have no place in any directory.
         optional(&["shm_mnt"]),
         optional(&["hugetlbfs_vfsmount"]),

@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernel::{Kernel, Located, Profile, ProfileLibrary};
+use crate::kernel::{Kernel, KernelError, Located, Profile, ProfileLibrary};
 use crate::memory::{Backing, GuestMemory, GuestPhys, GuestVirt, PageTableLevels, Region};
 
 const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
@@ -329,6 +329,24 @@ fn contexts_of_aio_are_bounded_together() {
         contexts(at(2048).get(), 1 + (1 << 19), &mut are_refused);
         contexts(at(1024).get(), 1, &mut are_refused);
     });
+}
+
+#[test]
+fn a_path_is_not_read_while_names_or_mounts_move() {
+    let resolve = |locks: [u64; 2], check: fn(Result<ResolvedPath, KernelError>)| {
+        let variables = [("rename_lock", locks[0]), ("mount_lock", locks[1])];
+        // A dentry that is its own parent, of a mount that has another root.
+        with_each_kernel_and(&variables, &[at(0).get(); 512], |kernel| {
+            assert!(kernel.symbol("rename_lock").is_some(), "{}", kernel.release());
+            assert!(kernel.symbol("mount_lock").is_some(), "{}", kernel.release());
+            let path = Path::at(kernel, at(0)).unwrap();
+            check(path.resolve(&path));
+        });
+    };
+    resolve([2, 4], |path| assert_eq!(path.unwrap().path, b"/"));
+    for locks in [[3, 4], [2, 5]] {
+        resolve(locks, |path| assert!(matches!(path, Err(KernelError::Moving))));
+    }
 }
 
 /// A directory at word 0 with these names of one letter each, as `kernel` links them.
