@@ -1,5 +1,7 @@
 //! Timers of a process: `setitimer()` and `timer_create()`.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::control::Target;
 use crate::kernel::KernelError;
 use crate::linux::{
@@ -59,12 +61,16 @@ pub(super) fn survey(target: &Target<'_>, obstacles: &mut Obstacles) -> Result<(
     Ok(())
 }
 
-fn tids(target: &Target<'_>) -> Result<Vec<i32>, KernelError> {
+fn tids(target: &Target<'_>) -> Result<HashSet<i32>, KernelError> {
     target.threads()?.iter().map(Task::pid).collect()
 }
 
 /// The clock as the process's leader has to name it, or what is wrong with it.
-fn clock(timer: &View<'_>, pid: i32, tids: &[i32]) -> Result<Result<i32, String>, KernelError> {
+fn clock(
+    timer: &View<'_>,
+    pid: i32,
+    tids: &HashSet<i32>,
+) -> Result<Result<i32, String>, KernelError> {
     let clock = timer.clock()?;
     if matches!(clock, REALTIME | MONOTONIC | BOOTTIME | REALTIME_ALARM | BOOTTIME_ALARM | TAI) {
         return Ok(Ok(clock));
@@ -87,7 +93,7 @@ fn clock(timer: &View<'_>, pid: i32, tids: &[i32]) -> Result<Result<i32, String>
 /// Whom it signals, or what is wrong with that.
 fn notification(
     timer: &View<'_>,
-    tids: &[i32],
+    tids: &HashSet<i32>,
 ) -> Result<Result<TimerNotification, String>, KernelError> {
     // `SIGEV_*` (`include/uapi/asm-generic/siginfo.h`).
     Ok(Ok(match timer.notify()? {
@@ -107,11 +113,15 @@ fn notification(
 
 /// The POSIX timers of a frozen process, and what is to be told with the
 /// signals of theirs that are pending.
-pub(super) struct PosixTimers(Vec<(PosixTimer, PendingSignal)>);
+pub(super) struct PosixTimers {
+    /// By ID.
+    timers: Vec<PosixTimer>,
+    /// By queue entry.
+    pending: HashMap<GuestVirt, PendingSignal>,
+}
 
 /// What a timer's queue entry is good for.
 struct PendingSignal {
-    entry: GuestVirt,
     is_stale: bool,
     /// Expirations that will have had no signal of their own; `None` for a
     /// timer that has no signal pending or fires once.
@@ -124,14 +134,16 @@ impl PosixTimers {
         let tids = tids(target)?;
         let unfit = |what| CaptureError::Timer { pid: target.pid(), what };
         let signal = target.leader().signal_struct()?;
-        let mut timers = Vec::new();
+        let (mut timers, mut pending) = (Vec::new(), HashMap::new());
         for timer in signal.posix_timers()? {
             let clock = clock(&timer, target.pid(), &tids)?.map_err(unfit)?;
             let notification = notification(&timer, &tids)?.map_err(unfit)?;
-            timers.push(read(&timer, clock, notification, now)?);
+            let (known, signal) = read(&timer, clock, notification, now)?;
+            timers.push(known);
+            pending.insert(timer.entry()?.addr(), signal);
         }
-        timers.sort_by_key(|(timer, _)| timer.id);
-        Ok(Self(timers))
+        timers.sort_by_key(|timer| timer.id);
+        Ok(Self { timers, pending })
     }
 
     /// What a pending signal tells when it is taken; `None` for one that the
@@ -147,10 +159,7 @@ impl PosixTimers {
         }
         // The entry of a timer that is there no more is dropped, too: where it
         // is not, `sigqueue_free()` has cleared the flag.
-        let pending = self.0.iter().map(|(_, pending)| pending);
-        let Some(pending) = pending.into_iter().find(|one| one.entry == queued.addr()) else {
-            return Ok(None);
-        };
+        let Some(pending) = self.pending.get(&queued.addr()) else { return Ok(None) };
         if pending.is_stale {
             return Ok(None);
         }
@@ -163,7 +172,7 @@ impl PosixTimers {
 
     /// The timers themselves, by ID.
     pub(super) fn into_timers(self) -> Vec<PosixTimer> {
-        self.0.into_iter().map(|(timer, _)| timer).collect()
+        self.timers
     }
 }
 
@@ -196,7 +205,6 @@ fn read(
     );
     let waits = state == TimerState::SignalPending && setting.interval != 0;
     let pending = PendingSignal {
-        entry: entry.addr(),
         is_stale: timer.signal_is_stale()?,
         overrun: waits.then_some(timer.overrun()?.saturating_add_unsigned(missed)),
     };

@@ -12,7 +12,7 @@
 //! A process that is held starts none, so that rounds end where two looks at a
 //! tree that is held find the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::domain::Domain;
@@ -128,8 +128,9 @@ impl<'k> Freezer<'_, 'k> {
             // Where a vCPU is in the middle of a fork or an exit, the next
             // pause will do.
             let Ok(members) = tree.look() else { return Ok(()) };
+            let pids = pids(&members);
             for (member, thread) in loose_threads(&members)? {
-                if is_held_up(&members, &thread)? || !is_free(&member.target)? {
+                if is_held_up(&pids, &thread)? || !is_free(&member.target)? {
                     continue;
                 }
                 set_jobctl(&thread, |jobctl| jobctl | Jobctl::TRAP_FREEZE)?;
@@ -194,7 +195,8 @@ fn loose_threads<'a, 'k>(members: &'a [Member<'k>]) -> Result<Vec<Loose<'a, 'k>>
 /// Why a tree is not frozen: the first thread that runs on, unless it waits for
 /// one that cannot be frozen yet.
 fn reason(members: &[Member<'_>], loose: &[Loose<'_, '_>], first: &Task<'_>) -> String {
-    let held_up = |(_, thread): &&Loose<'_, '_>| is_held_up(members, thread).unwrap_or(false);
+    let pids = pids(members);
+    let held_up = |(_, thread): &&Loose<'_, '_>| is_held_up(&pids, thread).unwrap_or(false);
     match loose.iter().find(held_up) {
         Some((child, _)) => format!(
             "{}, in vfork() until process {} ({}) executes a program or ends",
@@ -212,11 +214,12 @@ fn addresses(members: &[Member<'_>]) -> Vec<GuestVirt> {
 
 /// Whether a thread is new, or has fallen asleep in between.
 fn needs_nudge(members: &[Member<'_>], loose: &[Loose<'_, '_>]) -> Result<bool, KernelError> {
+    let pids = pids(members);
     for (_, thread) in loose {
         let untouched = !Jobctl::from_bits_retain(thread.jobctl()?).contains(Jobctl::TRAP_FREEZE);
         // One that is still on its run queue looks by itself or leaves it soon.
         let asleep = thread.is_off_queue()? && thread.state()?.contains(TaskState::INTERRUPTIBLE);
-        if (untouched || asleep) && !is_held_up(members, thread)? {
+        if (untouched || asleep) && !is_held_up(&pids, thread)? {
             return Ok(true);
         }
     }
@@ -226,7 +229,7 @@ fn needs_nudge(members: &[Member<'_>], loose: &[Loose<'_, '_>]) -> Result<bool, 
 /// Whether a thread must not be held yet: its parent, which is to be held, too,
 /// waits in `vfork()` for it to execute a program or to exit. A task that is
 /// not yet started may become one.
-fn is_held_up(members: &[Member<'_>], thread: &Task<'_>) -> Result<bool, KernelError> {
+fn is_held_up(members: &HashSet<i32>, thread: &Task<'_>) -> Result<bool, KernelError> {
     if thread.state()?.contains(TaskState::NEW) {
         return Ok(true);
     }
@@ -234,8 +237,11 @@ fn is_held_up(members: &[Member<'_>], thread: &Task<'_>) -> Result<bool, KernelE
         return Ok(false);
     }
     let Some(parent) = thread.real_parent()? else { return Ok(false) };
-    let parent = parent.tgid()?;
-    Ok(members.iter().any(|member| member.target.pid() == parent))
+    Ok(members.contains(&parent.tgid()?))
+}
+
+fn pids(members: &[Member<'_>]) -> HashSet<i32> {
+    members.iter().map(|member| member.target.pid()).collect()
 }
 
 /// Lets all threads of a tree go on that the trap holds.

@@ -26,6 +26,9 @@ const LONGEST_PATH: usize = 3072;
 /// has a limit for that.
 const MOST_NAMES: usize = 64;
 
+/// The most hierarchies: one for each controller, and some that have a name alone.
+const MOST_HIERARCHIES: usize = 256;
+
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
 
@@ -102,6 +105,9 @@ impl<'k> Cgroups<'k> {
         let root = cgroup.root()?.ok_or_else(missing)?;
         if let Some(known) = self.hierarchies.iter().position(|(addr, _)| *addr == root.addr()) {
             return Ok(known);
+        }
+        if self.hierarchies.len() >= MOST_HIERARCHIES {
+            return Err(corrupt(cgroup, "it is of more hierarchies than there can be").into());
         }
         let mut name = Vec::new();
         if !cgroup.is_unified()? {
