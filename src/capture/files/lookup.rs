@@ -3,16 +3,13 @@
 use crate::kernel::KernelError;
 use crate::linux::{Dentry, Mount, Path, Struct};
 
-use super::mounts::Mounts;
+use super::mounts::{Mounts, Place};
 use super::stat::{S_IFLNK, S_IFMT};
 
 /// Most symbolic links that are followed (`MAXSYMLINKS`, `include/linux/namei.h`).
 const MAX_SYMLINKS: u32 = 40;
 /// Most mounts on top of each other that are crossed at one place.
 const MAX_STACKED: u32 = 100;
-
-/// A place that a path leads to.
-pub(super) type Place<'k> = (Mount<'k>, Dentry<'k>);
 
 impl<'k> Mounts<'k> {
     /// The file that an absolute path leads to, symbolic links followed; `None`

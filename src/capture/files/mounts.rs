@@ -4,10 +4,11 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Looks, Mount, Path, Stop, Struct};
+use crate::linux::{Dentry, Looks, Mount, Path, Stop, Struct};
 use crate::memory::GuestVirt;
 
-use super::lookup::Place;
+/// A place that a path leads to.
+pub(super) type Place<'k> = (Mount<'k>, Dentry<'k>);
 
 /// What is mounted.
 #[derive(Default)]
