@@ -155,7 +155,12 @@ fn state(target: &Target<'_>) -> Result<ProcessState, CaptureError> {
             return Ok(ProcessState::Alive);
         }
     }
-    let code = target.leader().signal_struct()?.group_exit_code()?;
-    let signal = if code == 0 { nix::libc::SIGSTOP.cast_unsigned() } else { code };
+    // `signal_struct.group_exit_code` is 0 again once the parent was told
+    // (`wait_task_stopped()`, `kernel/exit.c`).
+    let stopped_by = target.leader().jobctl()? & Jobctl::STOP_SIGNAL.bits();
+    let signal = match stopped_by as u32 {
+        0 => nix::libc::SIGSTOP.cast_unsigned(),
+        signal => signal,
+    };
     Ok(ProcessState::Stopped { signal })
 }

@@ -4,6 +4,8 @@ bitflags::bitflags! {
     /// `JOBCTL_*` in `include/linux/sched/jobctl.h`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Jobctl: u64 {
+        /// The number of the signal that it stopped by last (`JOBCTL_STOP_SIGMASK`).
+        const STOP_SIGNAL = 0xffff;
         /// The group stop has dequeued its signal.
         const STOP_DEQUEUED = 1 << 16;
         /// This thread is to stop for the group stop.
