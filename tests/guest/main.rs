@@ -19,6 +19,7 @@ mod freezing;
 mod harness;
 mod identity;
 mod interrupted;
+mod later;
 mod libvirt;
 mod looking;
 mod lying;
