@@ -92,7 +92,7 @@ fn queue(images: &Decoded, id: u32, is_stream: bool) -> BTreeMap<String, String>
         }
     }
     let packets = packets.iter().enumerate();
-    packets.map(|(at, packet)| (format!("usk.queue {at}"), format!("{packet:?}"))).collect()
+    packets.map(|(at, packet)| (format!("usk.queue[{at}]"), format!("{packet:?}"))).collect()
 }
 
 /// A record of `files.img` without any ID.
@@ -127,7 +127,9 @@ fn memory(images: &Decoded, inode: u32) -> BTreeMap<String, String> {
     let mut memory = found.expect("an inode for each that is open or mapped");
     memory.remove("inode_id");
     let pages = images.shared_pages.get(&number(&memory.remove("shmid").expect("a number")));
-    memory.insert("pages".into(), format!("{:?}", pages.into_iter().flatten().collect::<Vec<_>>()));
+    // A page of zeros may be left out.
+    let pages = pages.into_iter().flatten().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+    memory.extend(pages.map(|(at, page)| (format!("pages[{at:#x}]"), format!("{page:?}"))));
     memory.into_iter().map(|(field, value)| (format!("memfd.inode.{field}"), value)).collect()
 }
 
