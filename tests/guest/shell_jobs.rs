@@ -4,7 +4,7 @@ use crate::harness::{Guest, Guests, guests, kept, refused, wait_for};
 use crate::screens::{FOLDER, Screen};
 
 /// The process of this name that was started last.
-fn newest(guest: &Guest, name: &str) -> i32 {
+pub fn newest(guest: &Guest, name: &str) -> i32 {
     guest.sh(&format!("pgrep -n -x {name}")).trim().parse().expect("a PID")
 }
 

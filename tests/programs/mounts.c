@@ -1,5 +1,5 @@
 /*
- * mounts FOLDER kept|lost: uses files on other file systems and waits.
+ * mounts FOLDER named|kept|lost: uses files on other file systems and waits.
  *
  * FOLDER holds "merged", an overlayfs that shows in its layer below "library" of
  * 64 KiB, "read", "copied" and "deleted" of 4 KiB, the FIFO "fifo" and the folder "inner";
@@ -9,6 +9,8 @@
  * "kept" has what can be saved open, mapped, executed and as working directory,
  * and prints "ready". At SIGUSR1 it looks whether all is as it was, prints "FAIL
  * WHAT" for each that is not, and "done, N failures".
+ *
+ * "named" has of that what is not deleted.
  *
  * "lost" has what no path leads to any more, and prints "ready".
  */
@@ -48,7 +50,7 @@ static char *mapped(const char *name, size_t length, int protection, int flags)
 static int lower, copied, made, merged, fifo, gone, gone_below, file, inner, single;
 static char *library, *shared, *upper, *through_bind;
 static dev_t overlay, below;
-static char first[64], first_of_file[64];
+static char first[64], first_of_file[64], line[PAGE];
 
 static dev_t device_of(const char *name)
 {
@@ -58,9 +60,18 @@ static dev_t device_of(const char *name)
 	return st.st_dev;
 }
 
-static void keep(void)
+static void keep_deleted(void)
 {
-	char line[PAGE];
+	gone = opened("merged/gone", O_RDWR | O_CREAT);
+	must((int)write(gone, line, sizeof(line)), "write");
+	must(unlink("merged/gone"), "unlink");
+	gone_below = opened("merged/deleted", O_RDONLY);
+	must((int)read(gone_below, first, sizeof(first)), "read");
+	must(unlink("merged/deleted"), "unlink");
+}
+
+static void keep(int with_deleted)
+{
 	int again;
 
 	memset(line, 'm', sizeof(line));
@@ -84,12 +95,8 @@ static void keep(void)
 	library[2 * PAGE + 5] = 'x';
 	shared = mapped("merged/library", LIBRARY, PROT_READ, MAP_SHARED);
 	upper = mapped("merged/made", PAGE, PROT_READ, MAP_PRIVATE);
-	gone = opened("merged/gone", O_RDWR | O_CREAT);
-	must((int)write(gone, line, sizeof(line)), "write");
-	must(unlink("merged/gone"), "unlink");
-	gone_below = opened("merged/deleted", O_RDONLY);
-	must((int)read(gone_below, first, sizeof(first)), "read");
-	must(unlink("merged/deleted"), "unlink");
+	if (with_deleted)
+		keep_deleted();
 	file = opened("bound/file", O_RDONLY);
 	must((int)read(file, first_of_file, sizeof(first_of_file)), "read");
 	inner = opened("bound/inner", O_RDONLY | O_DIRECTORY);
@@ -125,6 +132,17 @@ static int leads(const char *entry, const char *end)
 	return all > (ssize_t)length && strcmp(path + (size_t)all - length, end) == 0;
 }
 
+static void check_deleted(void)
+{
+	char bytes[PAGE] = "";
+
+	expect(pread(gone, bytes, PAGE, 0) == PAGE && bytes[0] == 'm' && bytes[PAGE - 1] == 'm' &&
+	       is_deleted(gone), "deleted file");
+	expect(pread(gone_below, bytes, sizeof(first), 0) == sizeof(first) &&
+	       memcmp(bytes, first, sizeof(first)) == 0 && is_deleted(gone_below),
+	       "deleted file of the layer below");
+}
+
 static void check(void)
 {
 	char bytes[PAGE] = "", name[32];
@@ -145,11 +163,6 @@ static void check(void)
 	expect(faccessat(merged, "library", R_OK, 0) == 0, "directory");
 	expect(read(fifo, bytes, sizeof(bytes)) == 9 && memcmp(bytes, "in a FIFO", 9) == 0, "FIFO");
 	must((int)write(fifo, "in a FIFO", 9), "write");
-	expect(pread(gone, bytes, PAGE, 0) == PAGE && bytes[0] == 'm' && bytes[PAGE - 1] == 'm' &&
-	       is_deleted(gone), "deleted file");
-	expect(pread(gone_below, bytes, sizeof(first), 0) == sizeof(first) &&
-	       memcmp(bytes, first, sizeof(first)) == 0 && is_deleted(gone_below),
-	       "deleted file of the layer below");
 	expect(library[2 * PAGE + 5] == 'x' && shared[2 * PAGE + 5] != 'x' &&
 	       memcmp(library, shared, 2 * PAGE) == 0 &&
 	       memcmp(library + 3 * PAGE, shared + 3 * PAGE, LIBRARY - 3 * PAGE) == 0, "mapping");
@@ -214,9 +227,10 @@ int main(int argc, char **argv)
 {
 	sigset_t blocked, before;
 	int kept = argc == 3 && strcmp(argv[2], "kept") == 0;
+	int named = argc == 3 && strcmp(argv[2], "named") == 0;
 
 	if (argc != 3) {
-		fprintf(stderr, "usage: mounts FOLDER kept|lost\n");
+		fprintf(stderr, "usage: mounts FOLDER named|kept|lost\n");
 		return 2;
 	}
 	must(chdir(argv[1]), argv[1]);
@@ -224,8 +238,8 @@ int main(int argc, char **argv)
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &blocked, &before);
-	if (kept)
-		keep();
+	if (kept || named)
+		keep(kept);
 	else
 		lose();
 	printf("ready\n");
@@ -233,6 +247,8 @@ int main(int argc, char **argv)
 	for (;;) {
 		sigsuspend(&before);
 		if (kept)
+			check_deleted();
+		if (kept || named)
 			check();
 		printf("done, %d failures\n", failures);
 		fflush(stdout);

@@ -4,7 +4,7 @@ use super::compare::{Differences, In};
 use super::intended::{ALL, BEFORE_4_2, CRIU_3, CRIU_4, EVERYWHERE, Intended, assert_intended};
 use super::{differing_in, dumped_by_criu, saved_by_ovmigrate};
 use crate::files;
-use crate::harness::{Guests, Job, TestKernel, guests};
+use crate::harness::{Guests, Job, TestKernel, guests, wait_for};
 
 /// Of the image that tells of the others.
 const INVENTORY: &[Intended] = &[
@@ -34,6 +34,7 @@ const INTENDED: &[Intended] = &[
         ALL,
         "CRIU disarms a timer that fires once; see `criu::core`",
     ),
+    ("core.thread_core.creds.no_new_privs", In::Ours, CRIU_3, "came with a later CRIU than 3.17"),
     (
         "core.thread_info.gpregs.orig_ax",
         In::Both,
@@ -58,7 +59,7 @@ fn images_are_those_of_criu_but_for_what_is_intended() {
     let threads = guests.source.start_for_criu("threads", &[], "round");
     // They would go on between the two, a call that is not restarted among them.
     let timers = guests.source.start_for_criu("timers", &[], "ready");
-    let identity = guests.source.start_for_criu("identity", &["plain"], "ready");
+    let identity = guests.source.start_for_criu("identity", &["all"], "ready");
     let pending = guests.source.start_for_criu("pending", &[], "ready");
     for running in [&threads, &timers, &identity, &pending] {
         running.kill("STOP");
@@ -96,4 +97,29 @@ fn differing_in_process(guests: &Guests, job: &Job<'_>, name: &str) -> Differenc
     let mut ours = saved_by_ovmigrate(guests, job, &[]);
     let mut theirs = dumped_by_criu(guests, job, &[]);
     differing_in(job, (job.pid.cast_unsigned(), name), &mut ours, &mut theirs)
+}
+
+const IN_TIME_NAMESPACE: &[Intended] = &[(
+    "ids.time_ns_id",
+    In::Both,
+    ALL,
+    "a restore makes one for clocks of the initial one, too, as what is saved has them",
+)];
+
+#[test]
+fn images_of_a_process_in_a_time_namespace_are_those_of_criu() {
+    let guests = guests();
+    let program = guests.source.program("counter");
+    let offsets = ["--time", "--monotonic", "1000", "--boottime", "2000"];
+    let command = [&["unshare"], &offsets[..], &["--fork", "setsid", &program, "1000000"]].concat();
+    let around = guests.source.spawn(&TestKernel::chosen().for_criu(&command));
+    let pid = wait_for("the program runs", || {
+        let found = guests.source.try_sh(&format!("pgrep -P {} -x counter", around.pid));
+        String::from_utf8_lossy(&found.stdout).trim().parse().ok()
+    });
+    guests.source.adopt(pid);
+    let job = Job { guest: &guests.source, pid, log: around.log };
+    job.wait_for_states(&['S']);
+    let all = differing_in_process(&guests, &job, "in a time namespace");
+    assert_intended(&all, &[EVERYWHERE, INVENTORY, IN_TIME_NAMESPACE]);
 }

@@ -1,9 +1,11 @@
-//! Terminals.
+//! Terminals, and jobs of a shell on one.
 
 use super::compare::{Differences, In};
 use super::intended::{ALL, EVERYWHERE, Intended, assert_intended};
 use super::{Members, differing_in_tree};
-use crate::harness::guests;
+use crate::harness::{Job, guests};
+use crate::screens::Screen;
+use crate::shell_jobs::newest;
 use crate::terminals;
 
 const INTENDED: &[Intended] = &[
@@ -34,4 +36,21 @@ fn images_of_terminals_are_those_of_criu() {
         terminals.end_all("terminals");
     }
     assert_intended(&all, &[EVERYWHERE, INTENDED]);
+}
+
+const OF_JOBS: &[Intended] = &[
+    ("files.tty.info.sid", In::Both, ALL, "restore gives it the terminal itself"),
+    ("files.tty.info.pgrp", In::Both, ALL, "as above"),
+];
+
+#[test]
+fn images_of_the_job_of_a_shell_are_those_of_criu() {
+    let guests = guests();
+    let shell = Screen::start(&guests, &["bash", "--norc", "-i"]);
+    shell.types("exec 3>&-; bash --norc -i\\n");
+    let pid = newest(&guests.source, "bash");
+    shell.types("perl -e sleep &\\n");
+    let job = Job { guest: &guests.source, pid, log: format!("{}.job", shell.0.log) };
+    let all = differing_in_tree(&guests, &job, Members::living(2), &["--shell-job"]);
+    assert_intended(&all, &[EVERYWHERE, OF_JOBS]);
 }
