@@ -1,6 +1,6 @@
 //! Cgroups of version 1.
 
-use super::{Cleared, ROOT, mount_legacy};
+use super::{Cleared, ROOT, dumped, mount_legacy};
 use crate::harness::{FreshVm, Job, TestKernel, guests, kept, ovmigrate, unknown, wait_for};
 
 /// Hierarchies of version 1: how each is mounted, and limits there.
@@ -67,7 +67,8 @@ fn processes_are_in_the_same_cgroups_of_version_1() {
         places.push(place);
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let job: Job<'_> = vm.guest.start("cgroups", &args, "ready");
+    let job: Job<'_> = vm.guest.start_for_criu("cgroups", &args, "ready");
+    dumped::compare(&guests, &job, if is_old { 20 } else { 4 });
     let (pid, images) = (job.pid.to_string(), guests.images());
     let at = ["--domain", vm.guest.name, "--images-dir", &images];
     ovmigrate(["save", "--pid", &pid].iter().chain(&at)).stdout();
