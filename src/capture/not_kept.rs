@@ -4,6 +4,8 @@
 use crate::kernel::KernelError;
 use crate::linux::{Task, TaskFlags};
 
+use super::seccomp::STRICT;
+
 /// Notes them, and what they are set by.
 pub(super) fn survey(
     thread: &Task<'_>,
@@ -44,11 +46,14 @@ fn execution(thread: &Task<'_>, note: &mut impl FnMut(bool, &str)) -> Result<(),
         || thread.iopl()?.unwrap_or(0) != 0;
     let has_tiles = thread.fpu_state()?.permitted()?.unwrap_or(0) & TILES != 0;
     let faults = thread.faulting_instructions()?;
+    // Strict seccomp brings it along, and does so again after a restore
+    // (`seccomp_set_mode_strict()`, `kernel/seccomp.c`).
+    let may_read_clock = !faults.rdtsc || thread.seccomp_mode()? == STRICT;
     note(thread.personality()? != 0, "has a personality (setarch)");
     note(dispatches, "has its system calls dispatched (PR_SET_SYSCALL_USER_DISPATCH)");
     note(has_ports, "may use I/O ports (ioperm, iopl)");
     note(has_tiles, "may use AMX (ARCH_REQ_XCOMP_PERM)");
-    note(faults.rdtsc, "may not read the time-stamp counter (PR_SET_TSC)");
+    note(!may_read_clock, "may not read the time-stamp counter (PR_SET_TSC)");
     note(faults.cpuid, "may not ask what the CPU is (ARCH_SET_CPUID)");
     note(
         thread.atomic_flags()? & SPECULATION != 0,

@@ -11,7 +11,7 @@ use super::error::CaptureError;
 
 /// `SECCOMP_MODE_*` (`include/uapi/linux/seccomp.h`).
 const DISABLED: u32 = 0;
-const STRICT: u32 = 1;
+pub(super) const STRICT: u32 = 1;
 const FILTER: u32 = 2;
 
 /// Why a thread's restrictions cannot be saved, as what the thread does.
