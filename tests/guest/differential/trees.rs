@@ -1,6 +1,7 @@
 //! Trees in one go, and what threads have of their own in them.
 
-use super::intended::{EVERYWHERE, assert_intended};
+use super::compare::In;
+use super::intended::{CRIU_3, EVERYWHERE, Intended, assert_intended};
 use super::{Members, differing_in_tree};
 use crate::confinement;
 use crate::harness::guests;
@@ -20,4 +21,20 @@ fn images_of_a_tree_are_those_of_criu() {
     all.extend(differing_in_tree(&guests, &confined, Members::living(1), &[]));
     confined.end_all("confined");
     assert_intended(&all, &[EVERYWHERE]);
+}
+
+const CAME_LATER: &[Intended] = &[
+    ("core.tc.membarrier_registration_mask", In::Ours, CRIU_3, "came with CRIU 3.19"),
+    ("files.memfd.inode.mode", In::Ours, CRIU_3, "as above"),
+    ("core.tc.stop_signo", In::Ours, CRIU_3, "came with CRIU 3.18"),
+];
+
+#[test]
+fn images_of_what_came_later_are_those_of_criu() {
+    let guests = guests();
+    let kinds = ["membarrier", "memfd", "stop"];
+    let later = guests.source.start_for_criu("later", &kinds, "ready");
+    let all = differing_in_tree(&guests, &later, Members::living(2), &[]);
+    later.end_all("later");
+    assert_intended(&all, &[EVERYWHERE, CAME_LATER]);
 }
