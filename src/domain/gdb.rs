@@ -20,9 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::Domain;
 use super::error::{DomainError, Result};
-use super::pause::Pause;
 use super::qmp::{self, Qmp};
 use super::socket::{time_left, timed_out};
 
@@ -42,71 +40,12 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Longest answer accepted, in bytes. Those that are expected have two or three.
 const ANSWER_LIMIT: usize = 4096;
 
-/// An interrupt for one vCPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interrupt {
-    /// The local APIC's ID, up to 255: an MSI has 8 bits for it.
-    pub apic_id: u32,
-    /// The IDT vector, from 16 on.
-    pub vector: u8,
-}
-
-impl Interrupt {
-    /// The MSI that raises it: address and data for physical destination mode,
-    /// fixed delivery, edge (Intel SDM 3A, 11.11).
-    fn message(self) -> Result<(u64, u32)> {
-        let apic_id = u8::try_from(self.apic_id)
-            .map_err(|_| refused(&format!("APIC ID {} does not fit an MSI", self.apic_id)))?;
-        Ok((0xfee0_0000 | u64::from(apic_id) << 12, u32::from(self.vector)))
-    }
-}
-
-impl Domain {
-    /// Pauses the VM in order to [`raise`](Pause::raise) interrupts: what can
-    /// be prepared for that is done before the VM stops.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`pause`](Self::pause) and of [`raise`](Pause::raise), in
-    /// which case the VM has not been paused.
-    pub fn pause_to_interrupt(&self) -> Result<Pause<'_>> {
-        self.pause_with(|qmp| Stub::prepare(qmp).map(Some))
-    }
-}
-
-impl Pause<'_> {
-    /// Raises interrupts. They are delivered when the VM continues.
-    ///
-    /// # Errors
-    ///
-    /// [`DomainError::Refused`] where a debugger is attached to the VM or its
-    /// accelerator has no gdb stub; [`DomainError::Protocol`] where the stub
-    /// answers otherwise than expected. Some may have been raised then.
-    pub fn raise(&mut self, interrupts: &[Interrupt]) -> Result<()> {
-        let messages: Vec<_> = interrupts.iter().map(|i| i.message()).collect::<Result<_>>()?;
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let domain = self.domain();
-        let qmp = &mut domain.qmp();
-        let stub = match &mut self.stub {
-            Some(stub) => stub,
-            None => self.stub.insert(Stub::prepare(qmp)?),
-        };
-        if !stub.open {
-            domain.pause.stub_opens()?;
-            stub.open(qmp)?;
-        }
-        stub.write_words(&messages)
-    }
-}
-
 /// A socket whose other end is, or is about to be, QEMU's gdb stub.
 #[derive(Debug)]
 pub(super) struct Stub {
     stream: BufReader<UnixStream>,
     /// Whether the stub uses it yet.
-    open: bool,
+    pub(super) open: bool,
     /// Whether the stub may not have read all that we sent.
     pub(super) behind: bool,
     deadline: Instant,
@@ -117,7 +56,7 @@ impl Stub {
     ///
     /// QEMU has one gdb stub: opening it would throw out a debugger, so that is
     /// refused. What a process of ours that was killed has left over is removed.
-    fn prepare(qmp: &mut Qmp) -> Result<Self> {
+    pub(super) fn prepare(qmp: &mut Qmp) -> Result<Self> {
         let ask = ("query-chardev", json!({}));
         let (mut answers, mut added) = qmp.add_socket_after(&[ask], CHARDEV)?;
         let chardevs = answers.pop().transpose()?.unwrap_or_default();
@@ -163,7 +102,7 @@ impl Stub {
     /// stub takes packets one after another, and a new one in place of the
     /// acknowledgement of its answer to the last. Once all are answered it has
     /// nothing left to read.
-    fn write_words(&mut self, words: &[(u64, u32)]) -> Result<()> {
+    pub(super) fn write_words(&mut self, words: &[(u64, u32)]) -> Result<()> {
         let writes = words.iter().map(|(address, word)| {
             let [a, b, c, d] = word.to_le_bytes();
             format!("M{address:x},4:{a:02x}{b:02x}{c:02x}{d:02x}")
@@ -247,7 +186,7 @@ fn failed(error: io::Error) -> DomainError {
     }
 }
 
-fn refused(reason: &str) -> DomainError {
+pub(super) fn refused(reason: &str) -> DomainError {
     DomainError::Refused { command: "gdbserver".into(), reason: reason.into() }
 }
 
@@ -270,14 +209,6 @@ mod tests {
         theirs.write_all(answers.as_bytes()).unwrap();
         let deadline = Instant::now() + Duration::from_millis(200);
         (Stub { stream: BufReader::new(stream), open: true, behind: false, deadline }, theirs)
-    }
-
-    #[test]
-    fn an_interrupt_is_an_msi_to_its_local_apic() {
-        let message = |apic_id, vector| Interrupt { apic_id, vector }.message();
-        assert_eq!(message(0, 0xfb).unwrap(), (0xfee0_0000, 0xfb));
-        assert_eq!(message(255, 0xfd).unwrap(), (0xfeef_f000, 0xfd));
-        assert!(message(256, 0xfd).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod claim;
 mod error;
 mod gdb;
 mod handle;
+mod interrupt;
 mod keeper;
 #[cfg_attr(not(feature = "libvirt"), path = "without_libvirt.rs")]
 mod libvirt;
@@ -30,8 +31,8 @@ use std::time::{Duration, Instant};
 pub use agent::{Agent, Output, Program, Status};
 use claim::Claim;
 pub use error::{DomainError, Result};
-pub use gdb::Interrupt;
 pub use handle::ProcessHandle;
+pub use interrupt::Interrupt;
 use libvirt::{Called, LibvirtDomain, LibvirtMonitor};
 use pause::PauseState;
 pub use pause::{Pause, Pauses};
