@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::command;
 use super::error::{DomainError, Result};
-use super::qmp::{self, Qmp};
+use super::qmp::Qmp;
 use super::socket::{time_left, timed_out};
 
 /// The name of our socket among QEMU's character devices, and of its
@@ -92,7 +93,7 @@ impl Stub {
     /// Where it has read all that we sent, nothing depends on when that happens.
     pub(super) fn close(self, qmp: &mut Qmp) -> Result<()> {
         match self {
-            Self { open: true, behind: false, .. } => qmp.post(qmp::human(CLOSE)),
+            Self { open: true, behind: false, .. } => qmp.post(command::human(CLOSE)),
             Self { open: true, .. } => close_stub(qmp),
             _ => remove_chardev(qmp),
         }

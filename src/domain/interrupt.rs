@@ -43,8 +43,8 @@ impl Pause<'_> {
     ///
     /// # Errors
     ///
-    /// [`DomainError::Refused`] where a debugger is attached to the VM or its
-    /// accelerator has no gdb stub; [`DomainError::Protocol`] where the stub
+    /// [`Refused`](super::DomainError::Refused) where a debugger is attached to the VM or its
+    /// accelerator has no gdb stub; [`Protocol`](super::DomainError::Protocol) where the stub
     /// answers otherwise than expected. Some may have been raised then.
     pub fn raise(&mut self, interrupts: &[Interrupt]) -> Result<()> {
         let messages: Vec<_> = interrupts.iter().map(|i| i.message()).collect::<Result<_>>()?;

@@ -26,9 +26,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{self, ForkResult, Pid};
 
+use super::command::human;
+use super::continuation::Continuation;
 use super::error::{DomainError, Result};
 use super::libvirt::{LibvirtAddress, LibvirtDomain, State};
-use super::qmp::human;
 
 /// What the keeper sends to QEMU, and what it looks for in the answers to know
 /// that QEMU has read it: closing a socket with unread answers would make QEMU
@@ -61,15 +62,6 @@ pub(super) enum Order {
     Paused,
     /// Within a pause, QEMU's gdb stub is opened by us.
     StubOpens,
-}
-
-/// How the VM is continued from another process.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Continuation<'a> {
-    /// By `cont` on this connection.
-    Qmp(BorrowedFd<'a>),
-    /// By libvirt.
-    Libvirt(&'a LibvirtAddress),
 }
 
 /// The child that continues the VM after our death.

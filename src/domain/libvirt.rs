@@ -17,9 +17,9 @@ use std::{env, fs};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
+use super::command::{Command, outcome};
 use super::error::{DomainError, Result};
 use super::process::QemuProcess;
-use super::qmp::{Command, outcome};
 use super::socket;
 use library::{Domain, Error, ErrorCode, Libvirt};
 

@@ -5,6 +5,8 @@
 
 mod agent;
 mod claim;
+mod command;
+mod continuation;
 mod error;
 mod gdb;
 mod handle;
@@ -30,6 +32,7 @@ use std::time::{Duration, Instant};
 
 pub use agent::{Agent, Output, Program, Status};
 use claim::Claim;
+pub use command::Command;
 pub use error::{DomainError, Result};
 pub use handle::ProcessHandle;
 pub use interrupt::Interrupt;
@@ -37,7 +40,7 @@ use libvirt::{Called, LibvirtDomain, LibvirtMonitor};
 use pause::PauseState;
 pub use pause::{Pause, Pauses};
 pub use process::QemuProcess;
-pub use qmp::{Command, Qmp};
+pub use qmp::Qmp;
 pub use ram::{BackingFile, RamBlock};
 pub use registers::ControlRegisters;
 pub use vcpu::Vcpu;

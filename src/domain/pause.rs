@@ -15,9 +15,10 @@ use serde_json::json;
 use serde_with::{DurationSecondsWithFrac, serde_as};
 
 use super::Domain;
+use super::continuation::Continuation;
 use super::error::{DomainError, Result};
 use super::gdb::Stub;
-use super::keeper::{Continuation, Keeper, Order};
+use super::keeper::{Keeper, Order};
 use super::qmp::Qmp;
 
 /// How often and how long a VM stood still for us: each time at most from before

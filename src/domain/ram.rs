@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::command;
 use super::error::{DomainError, Result};
-use super::qmp::{self, Qmp};
+use super::qmp::Qmp;
 
 /// More pieces than any machine has; the list is QEMU's, not the guest's, but
 /// a guest can move the windows of its chip set.
@@ -92,14 +93,14 @@ pub(super) fn ram_blocks(qmp: &mut Qmp, pid: i32) -> Result<Vec<RamBlock>> {
 /// The pieces of RAM, from the memory backends and the flat view. A machine
 /// without `-object memory-backend-…` has a backend that QEMU made (`pc.ram`).
 fn flat_ranges(qmp: &mut Qmp) -> Result<Vec<FlatRange>> {
-    let commands = [("query-memdev", json!({})), qmp::human("info mtree -f")];
+    let commands = [("query-memdev", json!({})), command::human("info mtree -f")];
     let answers = qmp.execute_all(&commands)?;
     let [backends, tree] = <[_; 2]>::try_from(answers.into_iter().collect::<Result<Vec<_>>>()?)
         .map_err(|_| DomainError::protocol("QMP", "answers are missing"))?;
     let backends = backends.as_array().map_or(&[][..], Vec::as_slice).iter();
     let backends: Vec<String> =
         backends.filter_map(|backend| Some(backend["id"].as_str()?.to_owned())).collect();
-    let ranges = join(flat_ram(&qmp::text("info mtree -f", &tree)?, &backends));
+    let ranges = join(flat_ram(&command::text("info mtree -f", &tree)?, &backends));
     if ranges.is_empty() || ranges.len() > MAX_BLOCKS {
         let detail = format!("info mtree -f lists {} pieces of RAM", ranges.len());
         return Err(DomainError::protocol("QEMU", detail));
@@ -174,10 +175,11 @@ fn host_addresses(qmp: &mut Qmp, ranges: &[FlatRange]) -> Result<Vec<u64>> {
         *last = std::cmp::max_by_key(*last, range, |range| range.offset);
     }
     let asked = ends.values().flat_map(|(first, last)| [first.guest_phys, last.last_byte()]);
-    let commands: Vec<_> = asked.map(|phys| qmp::human(&format!("gpa2hva {phys:#x}"))).collect();
+    let commands: Vec<_> =
+        asked.map(|phys| command::human(&format!("gpa2hva {phys:#x}"))).collect();
     let mut answers = Vec::with_capacity(commands.len());
     for answer in qmp.execute_all(&commands)? {
-        let answer = qmp::text("gpa2hva", &answer?)?;
+        let answer = command::text("gpa2hva", &answer?)?;
         let unexpected = || DomainError::protocol("gpa2hva", answer.trim());
         answers.push(parse_gpa2hva(&answer).ok_or_else(unexpected)?);
     }

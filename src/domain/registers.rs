@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::command;
 use super::error::Result;
-use super::qmp::{self, Qmp};
+use super::qmp::Qmp;
 
 /// vCPUs that are asked at most: any that runs the guest's kernel will do.
 const VCPUS_MAX: u32 = 8;
@@ -31,7 +32,7 @@ pub(super) fn control_registers(qmp: &mut Qmp) -> Result<Vec<ControlRegisters>> 
         (0..VCPUS_MAX).map(|index| ("human-monitor-command", ask(index))).collect();
     let answers = qmp.execute_all(&commands)?;
     let printed = answers.into_iter().flatten();
-    Ok(printed.filter_map(|answer| parse(&qmp::text(COMMAND, &answer).ok()?)).collect())
+    Ok(printed.filter_map(|answer| parse(&command::text(COMMAND, &answer).ok()?)).collect())
 }
 
 /// Parses `CR0=80050033 CR2=… CR3=… CR4=…` and, on a line of its own,

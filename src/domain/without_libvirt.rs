@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::command::Command;
 use super::error::{DomainError, Result};
 use super::process::QemuProcess;
-use super::qmp::Command;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Called<'a> {

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::command::{Command, human, text};
+use super::continuation::Continuation;
 use super::error::{DomainError, Result};
-use super::keeper::Continuation;
 use super::libvirt::LibvirtMonitor;
 use socket::QmpSocket;
 
@@ -27,14 +28,6 @@ pub struct Qmp {
 enum Link {
     Socket(QmpSocket),
     Libvirt(LibvirtMonitor),
-}
-
-/// A QMP command and its arguments.
-pub type Command<'a> = (&'a str, Value);
-
-/// The QMP command that runs a line of the human monitor.
-pub(super) fn human(line: &str) -> Command<'static> {
-    ("human-monitor-command", json!({ "command-line": line }))
 }
 
 impl Qmp {
@@ -214,19 +207,4 @@ impl Qmp {
             Link::Libvirt(monitor) => Continuation::Libvirt(monitor.address()),
         }
     }
-}
-
-/// What a command of the human monitor printed.
-pub(super) fn text(command: &str, answer: &Value) -> Result<String> {
-    let text = answer.as_str().map(str::to_owned);
-    text.ok_or_else(|| DomainError::protocol("QMP", format!("{command} returned no text")))
-}
-
-/// What a command returned, from QEMU's answer to it.
-pub(super) fn outcome(command: &str, mut answer: Value) -> Result<Value> {
-    if let Some(value) = answer.get_mut("return") {
-        return Ok(value.take());
-    }
-    let reason = answer["error"]["desc"].as_str().unwrap_or("no reason given").to_owned();
-    Err(DomainError::Refused { command: command.to_owned(), reason })
 }

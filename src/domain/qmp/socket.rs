@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Command, outcome};
+use crate::domain::command::{Command, outcome};
 use crate::domain::error::{DomainError, Result};
 use crate::domain::socket::{self, LineStream};
 
