@@ -4,7 +4,7 @@ use super::compare::In;
 use super::intended::{CRIU_3, EVERYWHERE, Intended, assert_intended};
 use super::{Members, differing_in_tree};
 use crate::confinement;
-use crate::harness::guests;
+use crate::harness::{TestKernel, guests};
 
 #[test]
 fn images_of_a_tree_are_those_of_criu() {
@@ -26,15 +26,21 @@ fn images_of_a_tree_are_those_of_criu() {
 const CAME_LATER: &[Intended] = &[
     ("core.tc.membarrier_registration_mask", In::Ours, CRIU_3, "came with CRIU 3.19"),
     ("files.memfd.inode.mode", In::Ours, CRIU_3, "as above"),
-    ("core.tc.stop_signo", In::Ours, CRIU_3, "came with CRIU 3.18"),
 ];
 
+/// A stop by another signal than SIGSTOP CRIU 3.17 does not dump: "SEIZE [...]:
+/// unsupported stop signal 20".
 #[test]
 fn images_of_what_came_later_are_those_of_criu() {
     let guests = guests();
-    let kinds = ["membarrier", "memfd", "stop"];
-    let later = guests.source.start_for_criu("later", &kinds, "ready");
-    let all = differing_in_tree(&guests, &later, Members::living(2), &[]);
+    let is_old = CRIU_3.contains(&TestKernel::chosen().release);
+    let (kinds, members) = if is_old {
+        (&["membarrier", "memfd"][..], 1)
+    } else {
+        (&["membarrier", "memfd", "stop"][..], 2)
+    };
+    let later = guests.source.start_for_criu("later", kinds, "ready");
+    let all = differing_in_tree(&guests, &later, Members::living(members), &[]);
     later.end_all("later");
     assert_intended(&all, &[EVERYWHERE, CAME_LATER]);
 }
