@@ -22,8 +22,8 @@
 #define CHUNK (8UL << 20)
 #define PAGES 64
 #define RANGES 16
-/* MPOL_INTERLEAVE: pages from all nodes in turn. */
-#define INTERLEAVE 3
+/* MPOL_PREFERRED (linux/mempolicy.h). */
+#define PREFERRED 1
 /* Stay away from the OOM killer. In pages. */
 #define RESERVE (48UL << 20 >> 12)
 
@@ -84,9 +84,20 @@ static int is_full(int count)
 	return 1;
 }
 
+/* Does nothing where there is one node only. */
+static void prefer(int node)
+{
+	unsigned long nodes = 1UL << node;
+
+	syscall(SYS_set_mempolicy, PREFERRED, &nodes, 64);
+}
+
+/*
+ * One chunk of the first node, all others of the second: what was plugged there the
+ * kernel may give last, and the first has what the rest of the guest works with.
+ */
 int main(int argc, char **argv)
 {
-	unsigned long nodes = 3;
 	int count = argc - 1;
 
 	pagemap = open("/proc/self/pagemap", O_RDONLY);
@@ -95,8 +106,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < count; i++)
 		if (sscanf(argv[i + 1], "%lx-%lx", &ranges[i].start, &ranges[i].end) != 2)
 			return 1;
-	/* Fails where there is one node only. */
-	syscall(SYS_set_mempolicy, INTERLEAVE, &nodes, 64);
+	prefer(0);
 	while (!is_full(count)) {
 		char *chunk;
 
@@ -113,6 +123,7 @@ int main(int argc, char **argv)
 		locate(chunk, addresses, CHUNK / PAGE);
 		for (unsigned long i = 0; i < CHUNK / PAGE; i++)
 			take((uint64_t *)(chunk + i * PAGE), addresses[i], count);
+		prefer(1);
 	}
 	for (int i = 0; i < count; i++)
 		for (int page = 0; page < PAGES; page++)
