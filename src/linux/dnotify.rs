@@ -4,9 +4,9 @@
 use crate::kernel::KernelError;
 use crate::memory::GuestVirt;
 
-use super::file::File;
 use super::fsnotify::{FsnotifyMark, FsnotifyMarkConnector};
 use super::list::MAX_ENTRIES;
+use super::path::Inode;
 use super::view::{Embedded, Ptr, Struct};
 
 kernel_struct! {
@@ -29,31 +29,30 @@ kernel_struct! {
     }
 }
 
-impl<'k> File<'k> {
-    /// Whether somebody is told of what happens in this directory, through this
-    /// open file.
+impl Inode<'_> {
+    /// The open files through which somebody is told of what happens in this
+    /// directory.
     ///
     /// # Errors
     ///
     /// Where guest memory cannot be read, or a list does not end.
-    pub fn notifies(&self) -> Result<bool, KernelError> {
+    pub fn notified_files(&self) -> Result<Vec<GuestVirt>, KernelError> {
         let kernel = self.kernel();
-        let Some(inode) = self.inode()? else { return Ok(false) };
-        let watchers = inode.watchers()?;
+        let watchers = self.watchers()?;
         if watchers.is_null() || !DnotifyMark::exists(kernel) {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let kind = kernel.symbol("dnotify_fsnotify_ops");
         let mut at = FsnotifyMarkConnector::at(kernel, watchers)?.first()?;
         for _ in 0..MAX_ENTRIES {
             if at.is_null() {
-                return Ok(false);
+                return Ok(Vec::new());
             }
             let mark = FsnotifyMark::container_of(kernel, at, "next")?;
             let ops = mark.group()?.map(|group| group.ops()).transpose()?;
             if ops.is_some() && ops == kind {
                 // One for all.
-                return DnotifyMark::container_of(kernel, mark.addr(), "mark")?.is_through(self);
+                return DnotifyMark::container_of(kernel, mark.addr(), "mark")?.files();
             }
             at = mark.next()?;
         }
@@ -62,16 +61,17 @@ impl<'k> File<'k> {
 }
 
 impl DnotifyMark<'_> {
-    fn is_through(&self, file: &File<'_>) -> Result<bool, KernelError> {
+    fn files(&self) -> Result<Vec<GuestVirt>, KernelError> {
+        let mut files = Vec::new();
         let mut at = self.first()?;
-        for _ in 0..MAX_ENTRIES {
-            let Some(one) = at else { return Ok(false) };
-            if one.file()? == file.addr() {
-                return Ok(true);
+        while let Some(one) = at {
+            if files.len() >= MAX_ENTRIES {
+                return Err(endless(self.addr()));
             }
+            files.push(one.file()?);
             at = one.next()?;
         }
-        Err(endless(self.addr()))
+        Ok(files)
     }
 }
 

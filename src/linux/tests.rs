@@ -227,7 +227,7 @@ fn walk_all(kernel: &Kernel, at: GuestVirt) -> Result<(), crate::kernel::KernelE
         let _ = context.frames();
     }
     let _ = (mm.settings(), mm.dump_filter());
-    let _ = File::at(kernel, at)?.notifies();
+    let _ = Inode::at(kernel, at)?.notified_files();
     let _ = task.comm();
     let _ = task.faulting_instructions();
     for controller in CgroupSubsys::all(kernel).unwrap_or_default() {

@@ -114,6 +114,9 @@ pub(super) struct Files<'k> {
     mounts: Mounts<'k>,
     /// Locks, by the address of the `struct file_lock_context` of a file.
     locks_on: HashMap<GuestVirt, Locks>,
+    /// The open files through which somebody is told of a directory (`F_NOTIFY`), by
+    /// the address of what lists them.
+    notified: HashMap<GuestVirt, HashSet<GuestVirt>>,
     /// Files of `/proc` that belong to a process, and pidfds.
     of_processes: Vec<OfProcess>,
     /// Descriptor tables that were read.
@@ -196,6 +199,7 @@ impl<'k> Files<'k> {
             directories: Vec::new(),
             mounts: Mounts::default(),
             locks_on: HashMap::new(),
+            notified: HashMap::new(),
             of_processes: Vec::new(),
             fd_tables: HashSet::new(),
             holders: Vec::new(),

@@ -1,7 +1,10 @@
 //! Files that are opened again by their path.
 
+use std::collections::hash_map::Entry;
+
 use crate::kernel::KernelError;
 use crate::linux::{Dentry, File, Inode, Path, ResolvedPath, Struct, settled};
+use crate::memory::GuestVirt;
 use crate::snapshot::{FilePath, GhostFile, Id, KernelString, OpenFileKind};
 
 use super::super::error::CaptureError;
@@ -74,7 +77,7 @@ impl<'k> Files<'k> {
         obstacles: &mut Obstacles,
     ) -> Result<Option<OpenFileKind>, CaptureError> {
         let how = if file.flags()? & O_PATH != 0 { How::FoundOnly } else { How::Opened(*file) };
-        if settled(|| file.notifies())? {
+        if self.is_notified(file)? {
             obstacles.add(format!(
                 "{holder} is a directory whose changes are told by a signal (F_NOTIFY)"
             ));
@@ -82,6 +85,25 @@ impl<'k> Files<'k> {
         let path = self.resolved(&file.path()?, how, holder, obstacles)?;
         let pos = file.pos()?;
         Ok(path.map(|path| OpenFileKind::Path { path, pos }))
+    }
+
+    /// Whether somebody is told through an open file of what happens in a directory.
+    /// Who is told of one is read once: it can be all who have it open.
+    fn is_notified(&mut self, file: &File<'k>) -> Result<bool, CaptureError> {
+        let Some(inode) = file.inode()? else { return Ok(false) };
+        let watchers = inode.watchers()?;
+        if watchers.is_null() {
+            return Ok(false);
+        }
+        let told = match self.notified.entry(watchers) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let told = settled(|| inode.notified_files())?;
+                self.budget.take_for::<GuestVirt>(told.len())?;
+                free.insert(told.into_iter().collect())
+            }
+        };
+        Ok(told.contains(&file.addr()))
     }
 
     /// A file that is mapped, or executed.
