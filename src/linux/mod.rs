@@ -73,8 +73,8 @@ pub use cgroup::{
     BackingDevInfo, Blkcg, BlkcgGq, BlkcgPolicy, CfsBandwidth, Cgroup, CgroupClsState, CgroupFlags,
     CgroupRoot, CgroupSubsys, CgroupSubsysState, CgrpCsetLink, Cpuset, CpusetFlags, CssSet,
     DevCgroup, Freezer, Gendisk, Hstate, HugetlbCgroup, IoLimits, IocCgrp, IocGq, KernfsIattrs,
-    KernfsNode, MemCgroup, MiscCg, MiscRes, PageCounter, PidsCgroup, RdmaCgroup, RequestQueue,
-    TaskGroup, ThrotlGrp,
+    KernfsNode, MAX_HIERARCHIES, MemCgroup, MiscCg, MiscRes, PageCounter, PidsCgroup, RdmaCgroup,
+    RequestQueue, TaskGroup, ThrotlGrp,
 };
 pub use children::Looks;
 pub use cpu::{FpuStateConfig, user_xsave_size};

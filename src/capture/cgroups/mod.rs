@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::control::Target;
 use crate::kernel::{Kernel, KernelError};
-use crate::linux::{Cgroup as LinuxCgroup, CgroupSubsys, CgroupSubsysState, KernfsNode, Struct};
+use crate::linux::{
+    Cgroup as LinuxCgroup, CgroupSubsys, CgroupSubsysState, KernfsNode, MAX_HIERARCHIES, Struct,
+};
 use crate::memory::GuestVirt;
 use crate::snapshot::{
     Cgroup, CgroupHierarchy, CgroupParameter, CgroupSet, Id, Interned, KernelString, Snapshot,
@@ -25,9 +27,6 @@ const LONGEST_PATH: usize = 3072;
 /// The most names on a path: images hold cgroups in each other, and what reads them
 /// has a limit for that.
 const MOST_NAMES: usize = 64;
-
-/// The most hierarchies: one for each controller, and some that have a name alone.
-const MOST_HIERARCHIES: usize = 256;
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
@@ -106,7 +105,7 @@ impl<'k> Cgroups<'k> {
         if let Some(known) = self.hierarchies.iter().position(|(addr, _)| *addr == root.addr()) {
             return Ok(known);
         }
-        if self.hierarchies.len() >= MOST_HIERARCHIES {
+        if self.hierarchies.len() >= MAX_HIERARCHIES {
             return Err(corrupt(cgroup, "it is of more hierarchies than there can be").into());
         }
         let mut name = Vec::new();

@@ -38,7 +38,7 @@ pub use subsys::CgroupSubsys;
 /// those that fit a page.
 const MAX_DEPTH: usize = 2048;
 /// Hierarchies at most: one for each controller, and some that have a name alone.
-const MAX_HIERARCHIES: usize = 256;
+pub const MAX_HIERARCHIES: usize = 256;
 
 bitflags::bitflags! {
     /// `CGRP_*` in `include/linux/cgroup-defs.h`, as far as they are looked at.
